@@ -1,0 +1,49 @@
+"""MaskMend: segmentation models that are not misled by wrong masks.
+
+Every verb of the command line is a function here: `from maskmend import train`. Nothing heavy is imported until
+one of them is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data.prepare import prepare
+    from .verbs.demo import demo
+    from .verbs.evaluate import evaluate
+    from .verbs.predict import predict
+    from .verbs.simulate import simulate
+    from .verbs.train import train
+
+    __version__: str
+
+__all__ = ["__version__", "demo", "evaluate", "predict", "prepare", "simulate", "train"]
+
+_HOMES = {
+    "prepare": ".data.prepare",
+    "simulate": ".verbs.simulate",
+    "train": ".verbs.train",
+    "predict": ".verbs.predict",
+    "evaluate": ".verbs.evaluate",
+    "demo": ".verbs.demo",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The version, or a verb's function, found when it is first asked for (PEP 562) and kept."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version(__name__)
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name], __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

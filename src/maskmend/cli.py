@@ -1,0 +1,251 @@
+"""The command line: it parses, calls the verb of the same name, and prints. Heavy imports wait until a verb runs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperCommand
+
+from .errors import InputError
+from .words import pair
+
+Device = Literal["auto", "cpu", "cuda"]
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Verb(TyperCommand):
+    """A command whose expected failures end in one sentence and an exit code; a bug still shows its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Exit codes: 2 when the input is wrong or the disk full, 130 when interrupted."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            _fail(str(error))
+        except KeyboardInterrupt:
+            again = "with --resume goes on from the last checkpoint" if "resume" in ctx.params else "starts again"
+            typer.secho(f"stopped; the same command {again}.", fg="yellow", err=True)
+            raise typer.Exit(130) from None
+        except Exception as error:
+            full = next((cause for cause in _chain(error) if isinstance(cause, OSError) and cause.errno in FULL), None)
+            if full is None:
+                raise
+            place = full.filename or ctx.params.get("output") or Path.cwd()
+            _fail(f"no space left on the disk of {os.fsdecode(place)}; free some or choose another folder.")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and everything that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _fail(sentence: str) -> None:
+    typer.secho(f"error: {sentence}", fg="red", err=True)
+    raise typer.Exit(2)
+
+
+def _show(table: Any) -> None:
+    """Print a text or a rich table: on the first of several ranks only, and in full width where no terminal is."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 200).print(
+        table, markup=False, highlight=False, soft_wrap=isinstance(table, str)
+    )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from . import __version__
+
+        typer.echo(f"maskmend {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def maskmend(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Train segmentation models that are not misled by wrong masks.
+
+    A first look: maskmend demo. With your own data: prepare, train, predict, evaluate.
+    """
+
+
+DatasetFolder = Annotated[
+    Path, typer.Argument(metavar="DATASET", help="nnU-Net raw data set: a folder with dataset.json.")
+]
+Words = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Parameters, as many as you like.")]
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU where there is one.")]
+
+
+@app.command(cls=Verb, epilog="Example: maskmend prepare polyps/ -o Dataset001_Polyps --test 0.2")
+def prepare(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Folder with images/ and masks/, or with an MSD dataset.json.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DATASET", help="New nnU-Net data set.")],
+    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the cases kept apart for testing.")] = 0.0,
+    threshold: Annotated[int, typer.Option(help="Grey masks: foreground is what is above this value.")] = 127,
+    seed: Annotated[int, typer.Option(help="Chooses the test cases.")] = 0,
+) -> None:
+    """Turn a folder of images and masks into an nnU-Net data set."""
+    from .data.prepare import prepare
+
+    dataset = prepare(source, output, test=test, threshold=threshold, seed=seed)
+    _show(f"{output}: {len(dataset.train)} training and {len(dataset.test)} test cases.")
+
+
+@app.command(
+    cls=Verb,
+    epilog="Example: maskmend simulate DATASET -o NOISY --noise markov steps=200 preference=0.2 variance=0.05 "
+    "--fraction 1.0 --seed 0",
+)
+def simulate(
+    dataset: DatasetFolder,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="NOISY", help="New data set with the corrupted masks.")
+    ],
+    noise: Annotated[str, typer.Option(help="Kind of noise: markov, dilation, erosion, …")],
+    parameters: Words = None,
+    fraction: Annotated[float, typer.Option(min=0, max=1, help="Share of the training masks to corrupt.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same masks.")] = 0,
+) -> None:
+    """Corrupt the training masks of a data set, and remember what was done to each."""
+    from .verbs.simulate import simulate
+
+    settings = dict(map(pair, parameters or []))
+    result = simulate(dataset, output, noise=noise, parameters=settings, fraction=fraction, seed=seed)
+    mean, sd = result.dice()
+    done = f"{len(result.corrupted)} of {len(result.cases)} masks corrupted"
+    _show(f"{output}: {done}; Dice with the true ones {mean:.3f} ± {sd:.3f} over all cases.")
+
+
+@app.command(cls=Verb, epilog="Example: maskmend train DATASET --method gsd_net -o RUN method.tau=0.06 train.epochs=50")
+def train(
+    dataset: DatasetFolder,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="RUN", help="Run folder: config, events, checkpoints.")
+    ],
+    overrides: Words = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="How to learn; `maskmend methods` lists them. By default that of FILE, or gsd_net."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="YAML settings; key=value words go over them.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run folder's last checkpoint.")] = False,
+    device: DeviceOption = "auto",
+    fast_dev_run: Annotated[
+        bool, typer.Option("--fast-dev-run", help="A few steps of everything, to see that it runs.")
+    ] = False,
+) -> None:
+    """Train a model on masks that are partly wrong."""
+    from .verbs.train import train
+
+    result = train(
+        dataset,
+        output,
+        method=method,
+        config=config,
+        overrides=overrides or [],
+        resume=resume,
+        device=device,
+        fast_dev_run=fast_dev_run,
+    )
+    _show(result.table())
+
+
+@app.command(cls=Verb, epilog="Example: maskmend predict RUN scans/ -o OUT --mirror")
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder that train wrote.")],
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of images, named as in the training set.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the masks.")],
+    checkpoint: Annotated[Literal["best", "last"], typer.Option(help="Which of the run's two models.")] = "best",
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write class probabilities as well.")] = False,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Average over mirrored images: slower, often better.")
+    ] = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Segment a folder of images with a trained model."""
+    from .verbs.predict import predict
+
+    result = predict(
+        run, images, output, checkpoint=checkpoint, probabilities=probabilities, mirror=mirror, device=device
+    )
+    _show(f"{output}: {result.count} masks.")
+    for name, reason in result.failures:
+        typer.secho(f"failed: {name}: {reason}", fg="red", err=True)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+@app.command(cls=Verb, epilog="Example: maskmend evaluate OUT DATASET/labelsTs -o summary.json")
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of predicted masks.")],
+    references: Annotated[Path, typer.Argument(metavar="REFERENCES", help="Folder of true masks of the same names.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="nnU-Net's summary.json, and cases.csv beside it; by default in PREDICTIONS.",
+        ),
+    ] = None,
+) -> None:
+    """Dice and Jaccard of predicted masks, per case and class."""
+    from .verbs.evaluate import evaluate
+
+    _show(evaluate(predictions, references, output=output).table())
+
+
+@app.command(cls=Verb, epilog="Example: maskmend methods gsd_net")
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Show everything about this one.", show_default=False)
+    ] = None,
+) -> None:
+    """List the methods, or one with its paper, needs and parameters."""
+    from .verbs.methods import methods
+
+    _show(methods(name).table())
+
+
+@app.command(cls=Verb, epilog="Example: maskmend demo -o demo")
+def demo(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for everything it makes.")
+    ] = Path("demo"),
+    device: DeviceOption = "auto",
+) -> None:
+    """See it work: corrupt made-up masks, train on them, compare. Under five minutes."""
+    from .verbs.demo import demo
+
+    _show(demo(output, device=device).table())
+
+
+def main() -> None:
+    """Entry point of the `maskmend` command."""
+    app(prog_name="maskmend")

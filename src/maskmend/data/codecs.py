@@ -1,0 +1,255 @@
+"""One file to one array and back, for each family of formats: SimpleITK and nibabel volumes, pillow pictures, TIFF.
+
+Arrays here always have a channel axis: (C, *S), where *S is (H, W) or (D, H, W). ``formats`` adds the rules on top.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+NIFTI = (".nii", ".nii.gz")
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where an array lies in the patient.
+
+    spacing_mm: one step along each axis of *S, in array order.
+    origin, direction: as SimpleITK gives them (x first, LPS); None for a picture, which has no place in space.
+    singleton: (array axis, spacing_mm) of an axis of length one that was taken away to read one slice as 2D; it is put
+    back on writing.
+    """
+
+    spacing_mm: tuple[float, ...]
+    origin: tuple[float, ...] | None = None
+    direction: tuple[float, ...] | None = None
+    singleton: tuple[int, float] | None = None
+
+
+# --- volumes ----------------------------------------------------------------------------------------------------------
+
+
+def simple_itk() -> Any:
+    """SimpleITK, told not to print warnings on standard error."""
+    import SimpleITK
+
+    sitk: Any = SimpleITK
+    sitk.ProcessObject_SetGlobalWarningDisplay(False)
+    return sitk
+
+
+def decode_volume(path: Path) -> tuple[Array, Geometry]:
+    """(C, *S) of a NIfTI, NRRD or MHA file; the components of a vector image, or a fourth axis, are the channels.
+
+    The numbers of a NIfTI are nibabel's, its geometry ITK's: ITK turns NaN into zero, and fills what is missing of a
+    truncated file with zeros, without a word.
+    """
+    if path.name.lower().endswith(NIFTI):
+        nifti = load_nifti(path)
+        geometry = _nifti_geometry(path, nifti)
+        array = _nifti_array(nifti)
+        return array.reshape(-1, *array.shape[-len(geometry.spacing_mm) :]), geometry
+    itk_image = simple_itk().ReadImage(str(path))
+    dims = itk_image.GetDimension()
+    array = simple_itk().GetArrayFromImage(itk_image)
+    if itk_image.GetNumberOfComponentsPerPixel() > 1:
+        array = np.moveaxis(array, -1, 0)
+    elif dims < 4:
+        array = array[None]
+    if array.ndim != min(dims, 3) + 1:
+        raise ValueError(f"an array of shape {array.shape} is neither 2D nor 3D")
+    return array, _itk_geometry(itk_image)
+
+
+def _itk_geometry(itk_image: Any) -> Geometry:
+    """Of an image, or of a reader that has read the header; a fourth axis is left out."""
+    dims = itk_image.GetDimension()
+    spatial = min(dims, 3)
+    direction = np.reshape(itk_image.GetDirection(), (dims, dims))[:spatial, :spatial]
+    return Geometry(
+        spacing_mm=tuple(itk_image.GetSpacing()[:spatial][::-1]),
+        origin=tuple(itk_image.GetOrigin()[:spatial]),
+        direction=tuple(float(value) for value in direction.ravel()),
+    )
+
+
+def encode_volume(path: Path, array: Array, geometry: Geometry) -> None:
+    """Write (C, *S); several channels become a vector image."""
+    array = np.ascontiguousarray(np.moveaxis(array, 0, -1) if len(array) > 1 else array[0])
+    dims = len(geometry.spacing_mm)
+    nifti = path.name.lower().endswith(NIFTI)
+    if nifti and geometry.direction is not None and not _orthonormal(geometry.direction, dims):
+        _encode_sheared_nifti(path, array, geometry)
+        return
+    sitk = simple_itk()
+    itk_image = sitk.GetImageFromArray(array, isVector=array.ndim > dims)
+    itk_image.SetSpacing(tuple(float(step) for step in geometry.spacing_mm[::-1]))
+    if geometry.origin is not None:
+        itk_image.SetOrigin(geometry.origin)
+    if geometry.direction is not None:
+        itk_image.SetDirection(geometry.direction)
+    sitk.WriteImage(itk_image, str(path), True)
+    if nifti:
+        load_nifti(path)  # ITK ends a NIfTI on a full disk without a word
+
+
+def load_nifti(path: Path) -> Any:
+    """A nibabel image over the whole file in memory. Raises where bytes are missing or damaged."""
+    import nibabel
+
+    raw = path.read_bytes()
+    if path.name.lower().endswith(".gz"):
+        raw = gzip.decompress(raw)
+    kinds: Any = (nibabel.Nifti2Image, nibabel.Nifti1Image)
+    image = kinds[raw[:4] not in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")].from_bytes(raw)
+    promised = image.dataobj.offset + math.prod(image.shape) * image.get_data_dtype().itemsize
+    if len(raw) < promised:
+        raise EOFError(f"it holds {len(raw)} of {promised} bytes")
+    return image
+
+
+def _nifti_array(image: Any) -> Array:
+    """(..., *S): its numbers in their own type, or float32 where the header scales them."""
+    scaled = image.dataobj.slope != 1 or image.dataobj.inter != 0
+    array = np.asarray(image.dataobj, np.float32 if scaled else None)
+    if array.dtype.fields:  # colour
+        array = np.stack([array[name] for name in array.dtype.fields], axis=-1)
+    return np.asarray(array.T, array.dtype.newbyteorder("="))
+
+
+def _nifti_geometry(path: Path, image: Any) -> Geometry:
+    """ITK's, or from the affine where ITK refuses: axes that are not at right angles, NIfTI-2."""
+    reader = simple_itk().ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return _affine_geometry(image.affine, min(len(image.shape), 3))
+    return _itk_geometry(reader)
+
+
+def _orthonormal(direction: tuple[float, ...], dims: int) -> bool:
+    matrix = np.reshape(direction, (dims, dims))
+    return bool(np.allclose(matrix @ matrix.T, np.eye(dims), atol=1e-4))
+
+
+def _affine_geometry(ras: Array, dims: int) -> Geometry:
+    affine = (LPS_FROM_RAS @ ras[:3])[:dims]
+    steps = np.linalg.norm(affine[:, :dims], axis=0)
+    return Geometry(
+        spacing_mm=tuple(float(step) for step in steps[::-1]),
+        origin=tuple(float(value) for value in affine[:, 3]),
+        direction=tuple(float(value) for value in (affine[:, :dims] / steps).ravel()),
+    )
+
+
+def _encode_sheared_nifti(path: Path, array: Array, geometry: Geometry) -> None:
+    import nibabel
+
+    if array.ndim != 3:
+        raise ValueError("a sheared volume is written one channel at a time")
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(geometry.direction or (), (3, 3)) * np.array(geometry.spacing_mm[::-1])
+    affine[:3, 3] = geometry.origin or (0.0, 0.0, 0.0)
+    affine[:3] = LPS_FROM_RAS @ affine[:3]
+    make: Any = nibabel.Nifti1Image
+    image = make(array.T, affine, dtype=array.dtype)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def decode_picture(path: Path, indices: bool) -> Array:
+    """(C, H, W) of a PNG, BMP or JPEG. Of a palette, its ``indices`` (a label), else its colours."""
+    from PIL import Image
+
+    if _deep_colour_png(path):
+        return _without_alpha(path, decode_volume(path)[0])
+    with Image.open(path) as opened:
+        opened.load()
+        picture: Image.Image = opened
+        if picture.mode == "P" and not indices:
+            picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+        elif picture.mode not in ("P", "1", "L", "LA", "RGB", "RGBA", "F") and not picture.mode.startswith("I"):
+            picture = picture.convert("RGB")
+        array = np.asarray(picture)
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    return _without_alpha(path, np.moveaxis(array, -1, 0) if array.ndim == 3 else array[None])
+
+
+def encode_picture(path: Path, array: Array) -> None:
+    """Write (1 or 3, H, W) of whole numbers below 256 (BMP) or 65536 (PNG)."""
+    from PIL import Image
+
+    array = array.astype(np.uint8 if array.dtype.itemsize == 1 or path.suffix == ".bmp" else np.uint16)
+    if len(array) == 3 and array.dtype == np.uint16:
+        encode_volume(path, array, Geometry((1.0, 1.0)))  # pillow has no 16-bit colour
+        return
+    picture = Image.fromarray(np.ascontiguousarray(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1)))
+    picture.save(path, compress_level=1)  # three times as fast, hardly larger
+    if path.suffix == ".bmp":
+        decode_picture(path, indices=True)  # pillow ends a BMP on a full disk without a word
+
+
+def _deep_colour_png(path: Path) -> bool:
+    """Whether a PNG has 16-bit colour, which pillow would cut to 8 bits (PNG specification, IHDR)."""
+    with path.open("rb") as stream:
+        head = stream.read(26)
+    return head.startswith(b"\x89PNG") and len(head) == 26 and head[24] == 16 and head[25] in (2, 6)
+
+
+def _without_alpha(path: Path, array: Array) -> Array:
+    """(C, *S) less its transparency, if it says nothing."""
+    if len(array) not in (2, 4):
+        return array
+    if np.ptp(array[-1]):
+        raise InputError(f"{path} has a transparency that varies over the image; save it without an alpha channel.")
+    return array[:-1]
+
+
+# --- TIFF -------------------------------------------------------------------------------------------------------------
+
+
+def decode_tiff(path: Path) -> Array:
+    """(C, *S) of a TIFF: one page, a stack of pages, or colour."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        if len(file.series) != 1:
+            raise InputError(f"{path} holds {len(file.series)} pictures of unlike sizes; save one picture to a file.")
+        series = file.series[0]
+        axes, array = str(series.axes), series.asarray()
+        transparent = bool(file.pages.first.extrasamples)
+    channel = [axis for axis, letter in enumerate(axes) if letter in "SC"]
+    if len(channel) > 1 or array.ndim - len(channel) not in (2, 3):
+        raise InputError(f"{path} has the axes {axes}; save it as one 2D picture or one 3D stack.")
+    array = np.moveaxis(array, channel[0], 0) if channel else array[None]
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    return _without_alpha(path, array) if transparent else array
+
+
+def encode_tiff(path: Path, array: Array) -> None:
+    """Write (C, *S), compressed without loss; three channels in 2D are colour."""
+    import tifffile
+
+    if len(array) == 1:
+        tifffile.imwrite(path, array[0], photometric="minisblack", compression="zlib")
+    elif array.ndim == 3 and len(array) == 3:
+        tifffile.imwrite(path, np.moveaxis(array, 0, -1), photometric="rgb", compression="zlib")
+    else:
+        axes = "CYX" if array.ndim == 3 else "CZYX"
+        tifffile.imwrite(path, array, photometric="minisblack", compression="zlib", metadata={"axes": axes})

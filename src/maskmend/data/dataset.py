@@ -1,0 +1,278 @@
+"""nnU-Net raw data sets: what is in one, whether it is sound, and the arrays of a case.
+
+Layout (nnU-Net v2, ``documentation/dataset_format.md``): ``dataset.json``, ``imagesTr/CASE_0000.ending``,
+``labelsTr/CASE.ending``, and if there is a test set ``imagesTs`` and ``labelsTs``. Beside it ``supervision.csv`` with
+the columns case and supervision (clean, noisy, unlabeled) says how far each label may be believed.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..progress import track
+from ..types import IGNORE, Trust
+from .formats import Array, Geometry, Picture, read_image, read_label, write_json
+from .layout import Header, find_images, nearest, read_header, read_supervision
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan. ``label`` is what was given, None if nothing was; ``reference`` is a test case's true label, for
+    evaluation only."""
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path | None
+    trust: Trust
+    reference: Path | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An opened data set. ``labels``: name -> value, background first, without the ignore label; values are 0..K-1."""
+
+    root: Path
+    channel_names: tuple[str, ...]
+    labels: dict[str, int]
+    ignore: int | None
+    file_ending: str
+    train: tuple[Case, ...]
+    test: tuple[Case, ...]
+
+    @property
+    def classes(self) -> int:
+        """K, background included."""
+        return len(self.labels)
+
+    @property
+    def name(self) -> str:
+        return self.root.resolve().name
+
+
+def open_dataset(root: Path) -> Dataset:
+    """The cases of an nnU-Net raw data set and what is said about them; no image is read.
+
+    Raises InputError where dataset.json is missing or wrong, a file is missing or misnamed, or their number is not
+    ``numTraining``.
+    """
+    root = Path(root)
+    header = read_header(root)
+    explicit = header.explicit is not None
+    train = _explicit_cases(root, header) if explicit else _listed_cases(root, "Tr", header)
+    if header.num_training is not None and header.num_training != len(train):
+        raise InputError(
+            f"{root / 'dataset.json'} says numTraining {header.num_training}, but there are {len(train)} training "
+            "cases; correct the number, or complete the images."
+        )
+    test = [
+        replace(case, label=None, reference=case.label, trust=Trust.UNLABELED)
+        for case in _listed_cases(root, "Ts", header)
+    ]
+    return Dataset(
+        root=root,
+        channel_names=header.channel_names,
+        labels=header.labels,
+        ignore=header.ignore,
+        file_ending=header.file_ending,
+        train=_trusted(root, train),
+        test=tuple(test),
+    )
+
+
+def check_dataset(dataset: Dataset, cases: Sequence[Case] | None = None) -> None:
+    """Read every file (of ``cases``, if given) and raise InputError at the first that cannot be trained or tested on.
+
+    Warns where an image and its label have another origin or direction.
+    """
+    displaced: list[str] = []
+    dims: tuple[int, str] | None = None
+    for case in track(list(cases if cases is not None else dataset.train + dataset.test), "Checking files"):
+        image, label = case_arrays(case, dataset)
+        given = [label] if case.label is not None else []
+        if case.reference is not None:
+            given.append(declared_label(case.reference, image, case, dataset))
+        if any(_displaced(image.geometry, each.geometry) for each in given):
+            displaced.append(case.name)
+        dims = dims or (label.array.ndim, case.name)
+        if label.array.ndim != dims[0]:
+            raise InputError(
+                f"{case.images[0]} is {label.array.ndim}D, but case {dims[1]} is {dims[0]}D; "
+                "make a data set of each kind."
+            )
+    if displaced:
+        names = ", ".join(displaced[:5]) + (", …" if len(displaced) > 5 else "")
+        warnings.warn(
+            f"{dataset.root}: image and label differ in origin or direction in {len(displaced)} cases ({names}); "
+            "they are taken to lie on the image's grid.",
+            stacklevel=2,
+        )
+
+
+def case_arrays(case: Case, dataset: Dataset) -> tuple[Picture, Picture]:
+    """The image (C, *S) and the given label (*S), with IGNORE where nobody annotated: everywhere if it has no label.
+
+    Raises InputError where a file is missing or damaged, holds NaN, has another shape, spacing or number of channels
+    than it should, or a value that dataset.json does not declare.
+    """
+    image = read_image(case.images)
+    channels = len(image.array)
+    if channels != len(dataset.channel_names):
+        raise InputError(
+            f"{case.images[0]} holds {channels} channel{'s' * (channels > 1)}, but {dataset.root / 'dataset.json'} "
+            f"names {len(dataset.channel_names)} ({', '.join(dataset.channel_names)}); convert the image, or correct "
+            "channel_names."
+        )
+    _check_finite(image.array, case)
+    if case.label is None:
+        return image, Picture(np.full(image.array.shape[1:], IGNORE, np.int16), image.geometry)
+    return image, declared_label(case.label, image, case, dataset)
+
+
+def declared_label(path: Path, image: Picture, case: Case, dataset: Dataset) -> Picture:
+    """The label at ``path`` with IGNORE for the data set's ignore value, checked against its image.
+
+    Raises InputError as ``case_arrays``.
+    """
+    label = read_label(path)
+    shape = image.array.shape[1:]
+    if label.array.shape != shape:
+        raise InputError(
+            f"{path} has the shape {label.array.shape}, but its image {case.images[0].name} has {shape}; "
+            "put both on one grid."
+        )
+    if not np.allclose(label.geometry.spacing_mm, image.geometry.spacing_mm, rtol=1e-4):
+        raise InputError(
+            f"{path} has the spacing {_mm(label.geometry)}, but its image {case.images[0].name} has "
+            f"{_mm(image.geometry)}; correct the header that is wrong."
+        )
+    declared = {*dataset.labels.values()} | ({dataset.ignore} if dataset.ignore is not None else set())
+    values = {int(value) for value in np.unique(label.array)}
+    if strange := sorted(values - declared):
+        raise InputError(f"{path} holds the value {strange[0]}, which dataset.json does not declare; {_cure(values)}.")
+    array = label.array.astype(np.int16 if max(values) < 2**15 else np.int32)
+    if dataset.ignore is not None:
+        array[array == dataset.ignore] = IGNORE
+    return Picture(array, label.geometry)
+
+
+def write_dataset(
+    root: Path,
+    channel_names: Sequence[str],
+    labels: Mapping[str, int],
+    file_ending: str,
+    num_training: int,
+    **extra: Any,
+) -> None:
+    """Write ``dataset.json`` with the keys of nnU-Net v2, whole or not at all; ``extra`` keys are added as they are."""
+    content = {
+        "channel_names": {str(place): name for place, name in enumerate(channel_names)},
+        "labels": dict(labels),
+        "numTraining": num_training,
+        "file_ending": file_ending,
+    }
+    write_json(Path(root) / "dataset.json", content | extra)
+
+
+# --- finding cases ----------------------------------------------------------------------------------------------------
+
+
+def _listed_cases(root: Path, part: str, header: Header) -> list[Case]:
+    """The cases of imagesTr + labelsTr, or imagesTs + labelsTs."""
+    folder, labels = root / f"images{part}", root / f"labels{part}"
+    images = find_images(folder, header)
+    if part == "Tr" and not images:
+        raise InputError(
+            f"{folder} holds no image CASE_0000{header.file_ending}; add them, or correct file_ending in dataset.json."
+        )
+    there = {path.name for path in labels.iterdir()} if labels.is_dir() else set()
+    there = {name for name in there if name.endswith(header.file_ending) and not name.startswith(".")}
+    cases = []
+    for name, paths in images.items():
+        label = name + header.file_ending
+        cases.append(Case(name, paths, labels / label if label in there else None, Trust.NOISY))
+        there.discard(label)
+    if there:
+        raise InputError(f"{labels / min(there)} has no image in {folder}; add the image, or remove the label.")
+    return cases
+
+
+def _explicit_cases(root: Path, header: Header) -> list[Case]:
+    """The cases of the key ``dataset``: {case: {"images": [...], "label": ...}}, relative to ``root``."""
+    cases, seen = [], dict[Path, str]()
+
+    def place(name: str, text: object) -> Path:
+        path = root / os.path.expandvars(str(text))
+        if not path.is_file():
+            raise InputError(f"{path}, named by case {name} in dataset.json, is missing; add it, or correct the path.")
+        return path
+
+    for name, entry in sorted((header.explicit or {}).items()):
+        if not isinstance(entry, dict) or not isinstance(entry.get("images"), list) or not entry["images"]:
+            raise InputError(f'{root}/dataset.json: case {name} needs {{"images": [...], "label": ...}}; add them.')
+        images = tuple(place(name, text) for text in entry["images"])
+        for path in images:
+            if path in seen:
+                raise InputError(f"{path} is an image of both {seen[path]} and {name} in dataset.json; remove one.")
+            seen[path] = name
+        label = place(name, entry["label"]) if entry.get("label") else None
+        cases.append(Case(name, images, label, Trust.NOISY))
+    return cases
+
+
+def _trusted(root: Path, cases: Sequence[Case]) -> tuple[Case, ...]:
+    """The cases with the trust that supervision.csv gives them; noisy if it is silent."""
+    said = read_supervision(root)
+    names = [case.name for case in cases]
+    if strange := sorted(set(said) - set(names)):
+        raise InputError(
+            f"{root / 'supervision.csv'} names the case {strange[0]}, which is not in imagesTr"
+            f"{nearest(strange[0], names)}; correct or remove the line."
+        )
+    trusted = []
+    for case in cases:
+        trust = said.get(case.name, Trust.NOISY)
+        if case.label is None and trust is not Trust.UNLABELED:
+            raise InputError(
+                f"{case.images[0]} has no label in labelsTr; add it, or the line '{case.name},unlabeled' to "
+                f"{root / 'supervision.csv'}."
+            )
+        trusted.append(replace(case, trust=trust, label=None if trust is Trust.UNLABELED else case.label))
+    return tuple(trusted)
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+
+def _check_finite(array: Array, case: Case) -> None:
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    channel, *place = (int(axis) for axis in np.argwhere(~np.isfinite(array))[0])
+    path = case.images[channel] if len(case.images) == len(array) else case.images[0]
+    value = array[(channel, *place)]
+    raise InputError(f"{path} holds {value} at {tuple(place)}; replace such values, or take the case out.")
+
+
+def _cure(values: set[int]) -> str:
+    if values <= {0, 255}:
+        return "it is a 0/255 mask: convert the data set with `maskmend prepare`"
+    return "convert the data set with `maskmend prepare`, or declare the label"
+
+
+def _displaced(image: Geometry, label: Geometry) -> bool:
+    pairs = ((image.origin, label.origin), (image.direction, label.direction))
+    return any(
+        a is not None and b is not None and (len(a) != len(b) or not np.allclose(a, b, rtol=1e-4, atol=1e-3))
+        for a, b in pairs
+    )
+
+
+def _mm(geometry: Geometry) -> str:
+    return " × ".join(f"{step:g}" for step in geometry.spacing_mm) + " mm"

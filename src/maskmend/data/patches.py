@@ -1,0 +1,69 @@
+"""Where a patch lies in its case, drawn from the patch's own seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+POINTS = 1024
+"""Voxels of each class kept as centres of patches."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which part of a case, ``source``, goes where in a patch, ``target``; ``full`` if it fills it."""
+
+    source: tuple[slice, ...]
+    target: tuple[slice, ...]
+    full: bool
+
+
+def window(shape: Sequence[int], patch: Sequence[int], corner: Sequence[int]) -> Window:
+    """The patch at ``corner`` of a case; an axis shorter than the patch comes whole, in the middle."""
+    size = [min(n, p) for n, p in zip(shape, patch, strict=True)]
+    before = [(p - k) // 2 for p, k in zip(patch, size, strict=True)]
+    return Window(
+        source=tuple(slice(c, c + k) for c, k in zip(corner, size, strict=True)),
+        target=tuple(slice(b, b + k) for b, k in zip(before, size, strict=True)),
+        full=all(k == p for k, p in zip(size, patch, strict=True)),
+    )
+
+
+def whole_window(shape: Sequence[int], patch: Sequence[int]) -> Window:
+    """All of a case, in the middle of a patch that is no smaller."""
+    return window(shape, patch, (0,) * len(shape))
+
+
+def draw_window(
+    shape: Sequence[int],
+    patch: Sequence[int],
+    points: Callable[[], np.ndarray],
+    foreground: float,
+    seed: int,
+) -> Window:
+    """A random patch of a case; with chance ``foreground`` its middle is a voxel of a random class, edges permitting.
+
+    ``points()`` gives ``foreground_points``; it is asked only when needed.
+    """
+    room = [max(0, n - p) for n, p in zip(shape, patch, strict=True)]
+    if not any(room):
+        return whole_window(shape, patch)
+    rng = np.random.default_rng(seed)
+    centred = rng.random() < foreground
+    corner = rng.integers(0, room, endpoint=True)
+    if centred and len(choices := points()):
+        middle = choices[rng.integers(len(choices)), rng.integers(POINTS)]
+        corner = np.clip(middle - np.asarray(patch) // 2, 0, room)
+    return window(shape, patch, corner.tolist())
+
+
+def foreground_points(label: np.ndarray, seed: int) -> np.ndarray:
+    """Voxels of each foreground class in a label (*S), drawn with replacement: (F, 1024, dims) int32, F classes."""
+    rng = np.random.default_rng(seed)
+    points = [
+        np.stack(np.unravel_index(rng.choice(np.flatnonzero(label == value), POINTS), label.shape), -1)
+        for value in np.unique(label[label > 0])
+    ]
+    return np.asarray(points, np.int32).reshape(-1, POINTS, label.ndim)

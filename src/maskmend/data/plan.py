@@ -1,0 +1,249 @@
+"""How cases are brought to a common grid and intensity: settled once, from the training cases, in a ``Plan``.
+
+The plan is kept with the run and used for every later image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from ..errors import InputError
+from ..functional.rng import fold
+from ..progress import track
+from ..types import Config
+from .dataset import Case, Dataset, case_arrays
+from .formats import Picture, read_image
+from .sidemaps import SideMapConfig
+
+MULTIPLE = 16
+"""Patches are multiples of this in every axis: the total stride of a network with four poolings."""
+Length = Annotated[int, Field(ge=1)]
+Spacing = Annotated[float, Field(gt=0)]
+Scheme = Literal["zscore", "ct", "rgb_to_0_1", "none"]
+
+
+class DataConfig(Config):
+    """How cases are brought to a common grid and intensity."""
+
+    size: tuple[Length, ...] | None = None
+    """Resize every case to this many pixels, in array order, e.g. [256, 256]. None: as they are; but pictures without
+    physical spacing (PNG) that differ in shape are resized to 256 x 256."""
+    spacing_mm: tuple[Spacing, ...] | Literal["median"] | None = None
+    """Resample every case to this spacing, in array order (depth, height, width). None: the cases' own if they agree,
+    else their median."""
+    patch: tuple[Length, ...] | None = None
+    """Pixels of one training patch, rounded up to a multiple of 16. None: the whole image in 2D if all have one shape,
+    else the median shape, at most 256 in 2D and 96 in 3D."""
+    foreground: Annotated[float, Field(ge=0, le=1)] = 1 / 3
+    """Share of patches centred on a labelled structure (nnU-Net: 1/3)."""
+    normalisation: Literal["auto", "zscore", "ct", "rgb_to_0_1", "none"] = "auto"
+    """Of intensities, for every channel; "auto" goes by each channel's name, as nnU-Net does."""
+    sidemaps: SideMapConfig = SideMapConfig()
+
+
+class Normalisation(Config):
+    """Of one channel. ``low`` .. ``sd`` are the foreground statistics of the training cases, for "ct" only."""
+
+    scheme: Scheme
+    low: float = 0.0
+    high: float = 0.0
+    mean: float = 0.0
+    sd: float = 1.0
+
+
+class Plan(Config):
+    """Everything that turns a picture into an input, settled once for a run. Lengths are in array order."""
+
+    dims: int
+    channel_names: tuple[str, ...]
+    classes: int
+    labels: dict[str, int]
+    size: tuple[int, ...] | None
+    spacing_mm: tuple[float, ...] | None
+    patch: tuple[int, ...]
+    normalisation: tuple[Normalisation, ...]
+    foreground: float
+    sidemaps: SideMapConfig
+    notes: tuple[str, ...] = ()
+    """What was decided without being asked for, a sentence each."""
+
+    @property
+    def channels(self) -> int:
+        return len(self.channel_names)
+
+    def grid(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, ...]:
+        """The shape that a picture of this shape and spacing is brought to."""
+        if self.size is not None:
+            return self.size
+        if self.spacing_mm is None or np.allclose(spacing_mm, self.spacing_mm, rtol=1e-3):
+            return tuple(shape)
+        scaled = np.asarray(shape) * np.asarray(spacing_mm) / np.asarray(self.spacing_mm)
+        return tuple(max(1, int(n)) for n in np.rint(scaled))
+
+
+def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig) -> Plan:
+    """Look at the images of ``cases`` once, one at a time, and settle how they are prepared.
+
+    Raises:
+        InputError: a length in ``config`` does not fit the images, the images are of different kinds, or
+            "ct" normalisation finds no foreground.
+    """
+    schemes = tuple(_scheme(name, config.normalisation) for name in dataset.channel_names)
+    shapes, spacings, samples = _survey(dataset, cases, "ct" in schemes)
+    dims = len(shapes[0])
+    _check_lengths(config, dims, dataset.root)
+    notes: list[str] = []
+    size, spacing_mm = _target(config, shapes, spacings, notes)
+    plan = Plan(
+        dims=dims,
+        channel_names=tuple(dataset.channel_names),
+        classes=dataset.classes,
+        labels=dict(dataset.labels),
+        size=size,
+        spacing_mm=spacing_mm,
+        patch=(MULTIPLE,) * dims,
+        normalisation=_statistics(schemes, samples, dataset.root),
+        foreground=config.foreground,
+        sidemaps=config.sidemaps,
+    )
+    grids = [plan.grid(shape, spacing or (1.0,) * dims) for shape, spacing in zip(shapes, spacings, strict=True)]
+    patch = _patch(config.patch, grids, notes)
+    return plan.model_copy(update={"patch": patch, "notes": tuple(notes)})
+
+
+Survey = tuple[list[tuple[int, ...]], list[tuple[float, ...] | None], list[np.ndarray]]
+
+
+def _survey(dataset: Dataset, cases: Sequence[Case], ct: bool) -> Survey:
+    """Shape and spacing of every image, and for "ct" some foreground intensities of each labelled one, (C, M)."""
+    if not cases:
+        raise InputError(f"{dataset.root} has no training case; add images and labels, or choose another fold.")
+    shapes: list[tuple[int, ...]] = []
+    spacings: list[tuple[float, ...] | None] = []
+    samples: list[np.ndarray] = []
+    for case in track(cases, "looking at the images", total=len(cases)):
+        if ct and case.label is not None:
+            image, label = case_arrays(case, dataset)
+            samples.append(_sample(image, label, min(10_000, 10_000_000 // len(cases)), case.name))
+        else:
+            image = read_image(case.images)
+        check_channels(image, len(dataset.channel_names), str(case.images[0]))
+        shapes.append(image.array.shape[1:])
+        spacings.append(_spacing(image))
+        if len(shapes[-1]) != len(shapes[0]):
+            raise InputError(
+                f"{case.images[0]} is {len(shapes[-1])}D, {cases[0].images[0]} is {len(shapes[0])}D; "
+                "give each kind a data set of its own."
+            )
+    return shapes, spacings, samples
+
+
+def _scheme(channel: str, asked: str) -> Scheme:
+    """nnU-Net's choice by the channel's name, unless one is asked for."""
+    by_name: dict[str, Scheme] = {"ct": "ct", "nonorm": "none", "rgb_to_0_1": "rgb_to_0_1"}
+    forced: dict[str, Scheme] = {"zscore": "zscore", "ct": "ct", "rgb_to_0_1": "rgb_to_0_1", "none": "none"}
+    return forced[asked] if asked in forced else by_name.get(channel.lower(), "zscore")
+
+
+def _sample(image: Picture, label: Picture, most: int, name: str) -> np.ndarray:
+    """At most ``most`` foreground intensities of an image, drawn at random: (C, M) float32."""
+    where = np.flatnonzero(label.array > 0)
+    if len(where) > most:
+        where = np.random.default_rng(fold(0, "intensity", name)).choice(where, most, replace=False)
+    return image.array.reshape(len(image.array), -1)[:, where].astype(np.float32)
+
+
+def _spacing(image: Picture) -> tuple[float, ...] | None:
+    """The physical spacing in mm, or None where the format holds none (PNG)."""
+    spacing, origin = image.geometry.spacing_mm, image.geometry.origin
+    return None if origin is None and all(step == 1 for step in spacing) else spacing
+
+
+def _statistics(schemes: Sequence[Scheme], samples: Sequence[np.ndarray], root: Path) -> tuple[Normalisation, ...]:
+    if "ct" not in schemes:
+        return tuple(Normalisation(scheme=scheme) for scheme in schemes)
+    values = np.concatenate([np.zeros((len(schemes), 0), np.float32), *samples], axis=1)
+    if not values.size:
+        raise InputError(
+            f"{root} has no labelled foreground to take CT intensities from; set data.normalisation=zscore."
+        )
+    low, high = np.percentile(values, (0.5, 99.5), axis=1)
+    found = zip(schemes, low, high, values.mean(1, dtype=np.float64), values.std(1, dtype=np.float64), strict=True)
+    return tuple(
+        Normalisation(scheme="ct", low=float(a), high=float(b), mean=float(mean), sd=max(float(sd), 1e-8))
+        if scheme == "ct"
+        else Normalisation(scheme=scheme)
+        for scheme, a, b, mean, sd in found
+    )
+
+
+def _check_lengths(config: DataConfig, dims: int, root: Path) -> None:
+    for name in ("size", "spacing_mm", "patch"):
+        value = getattr(config, name)
+        if isinstance(value, tuple) and len(value) != dims:
+            raise InputError(
+                f"data.{name}={list(value)} does not fit {root}, whose images are {dims}D; give {dims} numbers."
+            )
+    if config.size is not None and config.spacing_mm is not None:
+        raise InputError("data.size and data.spacing_mm are both set, but only one can hold; leave one out.")
+
+
+def _target(
+    config: DataConfig,
+    shapes: Sequence[tuple[int, ...]],
+    spacings: Sequence[tuple[float, ...] | None],
+    notes: list[str],
+) -> tuple[tuple[int, ...] | None, tuple[float, ...] | None]:
+    """The common size, or the common spacing, or neither."""
+    known = [spacing for spacing in spacings if spacing is not None]
+    if len(known) < len(spacings):
+        if config.spacing_mm is not None:
+            raise InputError(
+                "data.spacing_mm is set, but some images carry no physical spacing; set data.size instead."
+            )
+        if config.size is None and len(shapes[0]) == 2 and len(set(shapes)) > 1:
+            notes.append("The images differ in shape and have no physical spacing: all are resized to 256 x 256.")
+            return (256, 256), None
+        return config.size, None
+    if config.size is not None:
+        return config.size, None
+    if isinstance(config.spacing_mm, tuple):
+        return None, config.spacing_mm
+    median = tuple(float(s) for s in np.median(known, axis=0))
+    if config.spacing_mm is None and not np.allclose(known, median, rtol=1e-3):
+        notes.append(f"The images differ in spacing: all are resampled to the median, {list(median)} mm.")
+    return None, median
+
+
+def _patch(asked: tuple[int, ...] | None, grids: Sequence[tuple[int, ...]], notes: list[str]) -> tuple[int, ...]:
+    dims = len(grids[0])
+    wanted: Sequence[int]
+    if asked is not None:
+        wanted = asked
+    elif dims == 2 and len(set(grids)) == 1:
+        wanted = grids[0]
+    else:
+        most = 256 if dims == 2 else 96
+        wanted = [min(most, int(n)) for n in np.median(grids, axis=0)]
+    patch = padded(wanted)
+    if asked is not None and patch != asked:
+        notes.append(f"The patch {list(asked)} is rounded up to {list(patch)}, multiples of {MULTIPLE}.")
+    return patch
+
+
+def padded(shape: Sequence[int]) -> tuple[int, ...]:
+    """``shape`` rounded up to what every network takes."""
+    return tuple(-(-int(n) // MULTIPLE) * MULTIPLE for n in shape)
+
+
+def check_channels(image: Picture, channels: int, source: str) -> None:
+    if len(image.array) != channels:
+        raise InputError(
+            f"{source} has {len(image.array)} channel(s) where {channels} are expected; "
+            "convert the image, or correct channel_names in dataset.json and train anew."
+        )

@@ -1,0 +1,133 @@
+"""From the folders people have to an nnU-Net data set: ``maskmend prepare``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import InputError
+from ...progress import track
+from ..dataset import Dataset, open_dataset, write_dataset
+from ..formats import PICTURES, TIFFS, VOLUMES, ending_of, read_image, write_image, write_label
+from .sources import Pair, Source, recognise
+from .survey import Channels, MaskRule, channels_of, file_ending, mask_rule, read_all
+
+__all__ = ["prepare"]
+
+
+def prepare(source: Path, output: Path, test: float = 0.0, threshold: int = 127, seed: int = 0) -> Dataset:
+    """Convert ``source`` to an nnU-Net data set at ``output``; the source is never changed.
+
+    Understood: a task of the Medical Segmentation Decathlon (``dataset.json`` that lists its files); a folder with
+    ``images/`` and ``masks/`` of matching names, perhaps ``images_test/`` and ``masks_test/``; an nnU-Net data set
+    with 0/255 masks.
+    ``test``: share of the cases, drawn by ``seed``, kept back as a test set with labels. ``threshold``: where JPEG or
+    smoothed masks are cut; above it is foreground.
+    Raises InputError where a pair is incomplete, unequal in size or unreadable, and where ``output`` is not empty.
+    Nothing is left at ``output`` unless all went well.
+    """
+    source, output = Path(source), Path(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output} is not empty; choose another output folder, or remove it first.")
+    if not 0 <= test < 1:
+        raise InputError(f"test={test:g} is no share of the cases; choose one from 0 to below 1.")
+    found = recognise(source)
+    _check_apart(found, output)
+    ending = file_ending(found)
+    looks = read_all(found, threshold)
+    channels, rule = channels_of(looks, found), mask_rule(looks, found, threshold)
+    found = _hold_out(found, test, seed)
+    with _new_folder(output) as root:
+        jobs = [("Tr", pair) for pair in found.train] + [("Ts", pair) for pair in found.test]
+        for part, pair in track(jobs, "Writing the data set", total=len(jobs)):
+            _write_images(pair, root / f"images{part}", ending, channels)
+            if pair.mask is not None:
+                target = root / f"labels{part}" / f"{pair.name}{ending}"
+                _write_mask(pair.mask, pair, target, rule)
+        for path in found.beside:
+            shutil.copyfile(path, root / path.name)
+        about = {"name": output.name, **found.about, "converted_by": "maskmend prepare"}
+        write_dataset(root, channels.names, rule.labels, ending, len(found.train), **about)
+        open_dataset(root)
+    return open_dataset(output)
+
+
+def _check_apart(source: Source, output: Path) -> None:
+    """The source is never changed, so nothing is written among its files."""
+    files = [path for pair in source.train + source.test for path in (*pair.images, pair.mask) if path]
+    for folder in {path.parent for path in files}:
+        if output.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{output} lies in {folder}, which is never changed; choose a folder outside.")
+
+
+def _hold_out(source: Source, test: float, seed: int) -> Source:
+    """A share of the training cases moved to the test set, at least one where ``test`` is not zero."""
+    if not test:
+        return source
+    if any(pair.mask for pair in source.test):
+        raise InputError(f"the source has a test set of its own; leave out test={test:g}.")
+    names = sorted(pair.name for pair in source.train)
+    count = max(round(test * len(names)), 1)
+    if count >= len(names):
+        raise InputError(f"test={test:g} of {len(names)} cases leaves none to train on; choose a smaller share.")
+    if source.beside:
+        raise InputError(f"{source.beside[0]} speaks of every case, so none is kept back; choose test=0.")
+    held = {names[place] for place in np.random.default_rng(seed).permutation(len(names))[:count]}
+    return replace(
+        source,
+        train=tuple(pair for pair in source.train if pair.name not in held),
+        test=(*(pair for pair in source.train if pair.name in held), *source.test),
+    )
+
+
+@contextmanager
+def _new_folder(output: Path) -> Iterator[Path]:
+    """A folder beside ``output`` that takes its name at the end, and is removed on any error or Ctrl-C."""
+    root = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        root.mkdir(parents=True)
+        yield root
+        if output.exists():
+            output.rmdir()
+        root.rename(output)
+    except OSError as error:
+        raise InputError(f"{output} cannot be written ({error.strerror or error}); choose another folder.") from error
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _write_images(pair: Pair, folder: Path, ending: str, channels: Channels) -> None:
+    """CASE_0000, CASE_0001, …; volumes of one channel are copied byte for byte, colours stay in one file."""
+    folder.mkdir(exist_ok=True)
+    count = len(channels.names)
+    if ending in VOLUMES and len(pair.images) == count and all(ending_of(path) == ending for path in pair.images):
+        for place, path in enumerate(pair.images):
+            shutil.copyfile(path, folder / f"{pair.name}_{place:04d}{ending}")
+        return
+    image = read_image(pair.images)
+    array = image.array
+    if channels.coloured and ending in PICTURES + TIFFS:
+        colours = np.repeat(array, 3, axis=0) if len(array) == 1 else array
+        write_image(folder / f"{pair.name}_0000{ending}", colours, image.geometry)
+        return
+    for place in range(count):
+        write_image(folder / f"{pair.name}_{place:04d}{ending}", array[place], image.geometry)
+
+
+def _write_mask(mask: Path, pair: Pair, target: Path, rule: MaskRule) -> None:
+    """The label; on the image's grid where the mask's own format has another geometry than the target's."""
+    target.parent.mkdir(exist_ok=True)
+    ending = ending_of(target)
+    if rule.changes_nothing and ending in VOLUMES and ending_of(mask) == ending:
+        shutil.copyfile(mask, target)
+        return
+    label = rule(mask)
+    same = (ending_of(mask) in VOLUMES) == (ending in VOLUMES)
+    geometry = label.geometry if same else read_image(pair.images).geometry
+    write_label(target, label.array, geometry)

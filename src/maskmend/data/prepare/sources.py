@@ -1,0 +1,159 @@
+"""What a folder holds: pairs of images and masks, a Decathlon task, or an nnU-Net data set with 0/255 masks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError
+from ..dataset import Case, open_dataset
+from ..formats import ENDINGS, LOSSY, ending_of, read_label
+from ..layout import is_decathlon, parse_labels, read_json_object
+
+MASK_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?|gt)$", re.IGNORECASE)
+MASK_FOLDERS = ("masks", "labels")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A case before it is converted."""
+
+    name: str
+    images: tuple[Path, ...]
+    mask: Path | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """All cases, and what the source says of them: names of channels and labels, words on where it came from."""
+
+    train: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+    channel_names: tuple[str, ...] | None = None
+    labels: dict[str, int] | None = None
+    binary: bool = False
+    about: dict[str, Any] = field(default_factory=dict)
+    beside: tuple[Path, ...] = ()
+
+
+def recognise(root: Path) -> Source:
+    """The cases of a folder that ``prepare`` understands.
+
+    Raises InputError where it understands nothing, a file of a pair is missing, or there is nothing to prepare.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder; give the one that holds images/ and masks/, or dataset.json.")
+    if (root / "dataset.json").exists():
+        content = read_json_object(root / "dataset.json")
+        return _decathlon(root, content) if is_decathlon(root, content) else _nnunet(root)
+    masks = next((name for name in MASK_FOLDERS if (root / name).is_dir()), None)
+    if masks is None or not (root / "images").is_dir():
+        raise InputError(f"{root} holds neither dataset.json nor the folders images/ and masks/; arrange it like that.")
+    train = _pairs(root / "images", root / masks)
+    test_images, test_masks = root / "images_test", root / f"{masks}_test"
+    if test_masks.is_dir() and not test_images.is_dir():
+        raise InputError(f"{test_masks} has no {test_images.name}/ beside it; add the images, or take it away.")
+    test = _pairs(test_images, test_masks if test_masks.is_dir() else None) if test_images.is_dir() else ()
+    return Source(train, test)
+
+
+def _pairs(images: Path, masks: Path | None) -> tuple[Pair, ...]:
+    """Images with the masks of the same stem, or of that stem and a suffix like _mask or _segmentation."""
+    pictures = _by_stem(images)
+    if masks is None:
+        return tuple(Pair(stem, (path,), None) for stem, path in pictures.items())
+    drawn = _by_stem(masks)
+    plain = {MASK_SUFFIX.sub("", stem): stem for stem in drawn}
+    pairs, missing = [], []
+    for stem, path in pictures.items():
+        found = stem if stem in drawn else plain.get(stem)
+        if found is None:
+            missing.append(path)
+        else:
+            pairs.append(Pair(stem, (path,), drawn.pop(found)))
+    if missing:
+        raise InputError(
+            f"{missing[0]} has no mask in {masks} ({len(missing)} of {len(pictures)} images have none); add the masks, "
+            "or take the images out."
+        )
+    if drawn:
+        raise InputError(
+            f"{next(iter(drawn.values()))} has no image of its own in {images} ({len(drawn)} masks have none); "
+            "add the images, or keep one mask per image."
+        )
+    return tuple(pairs)
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """The files of known formats by name without ending, sorted."""
+    found: dict[str, Path] = {}
+    paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    for path in paths:
+        if path.is_dir() or not path.name.lower().endswith(ENDINGS + LOSSY):
+            continue
+        stem = path.name[: -len(ending_of(path))]
+        if stem in found:
+            raise InputError(f"{found[stem]} and {path.name} share one name; keep one of them.")
+        found[stem] = path
+    if not found:
+        folders = [path.name for path in paths if path.is_dir()]
+        holds = f"only folders ({', '.join(folders[:4])})" if folders else "no file of a known format"
+        raise InputError(f"{folder} holds {holds}; put the files ({', '.join(ENDINGS + LOSSY)}) right into it.")
+    return found
+
+
+def _decathlon(root: Path, content: dict[str, Any]) -> Source:
+    """A task of the Medical Segmentation Decathlon: dataset.json lists its images and labels."""
+    path = root / "dataset.json"
+
+    def place(entry: object, key: str) -> Path:
+        text = entry.get(key) if isinstance(entry, dict) else entry
+        file = root / str(text)
+        if not text or not file.is_file():
+            raise InputError(f"{file}, the {key} of a case in {path}, is missing; unpack the archive again.")
+        return file
+
+    def name(image: Path) -> str:
+        return image.name[: -len(ending_of(image))]
+
+    modality = content.get("modality")
+    if not isinstance(modality, dict) or not modality:
+        raise InputError(f'{path} lacks modality; add for example "modality": {{"0": "MRI"}}.')
+    labels, ignore = parse_labels(content.get("labels"), path)
+    if ignore is not None:
+        raise InputError(f"{path} declares an ignore label, which the Decathlon does not have; rename it.")
+    train = [(place(entry, "image"), place(entry, "label")) for entry in content["training"]]
+    tests = [place(entry, "image") for entry in content.get("test", [])]
+    return Source(
+        train=tuple(Pair(name(image), (image,), label) for image, label in train),
+        test=tuple(Pair(name(image), (image,), None) for image in tests),
+        channel_names=tuple(str(modality[key]) for key in sorted(modality, key=int)),
+        labels=labels,
+        about={key: content[key] for key in ("description", "reference", "licence", "release") if key in content},
+    )
+
+
+def _nnunet(root: Path) -> Source:
+    """An nnU-Net data set, worth converting only if its masks are 0/255."""
+    dataset = open_dataset(root)
+    labelled = [path for case in dataset.train + dataset.test if (path := case.label or case.reference)]
+    some = False
+    for path in labelled:
+        values = {int(value) for value in np.unique(read_label(path).array)}
+        if not values <= {0, 255}:
+            break
+        some = some or 255 in values
+    else:
+        if some:
+            two = dataset.labels if dataset.classes == 2 else None
+
+            def pairs(cases: tuple[Case, ...]) -> tuple[Pair, ...]:
+                return tuple(Pair(case.name, case.images, case.label or case.reference) for case in cases)
+
+            beside = tuple(root / name for name in ("supervision.csv", "splits_final.json") if (root / name).exists())
+            return Source(pairs(dataset.train), pairs(dataset.test), dataset.channel_names, two, True, beside=beside)
+    raise InputError(f"{root} is an nnU-Net data set already and needs no preparing; train on it as it is.")

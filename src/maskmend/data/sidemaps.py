@@ -1,0 +1,174 @@
+"""Maps beside the image that methods ask for: superpixels of the image, distances in the label. One number a pixel.
+
+They are computed once from the preprocessed arrays and cached, then cropped and warped along with the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from ..types import IGNORE, Config
+
+NO_BOUNDARY = 1e3
+"""Distance, in pixels, where a label has no boundary at all."""
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class SideMapConfig(Config):
+    """Parameters of the side maps. The superpixels' are those of GSD-Net: 1024 on 256 x 256 pixels."""
+
+    superpixel_pixels: Positive = 64.0
+    """Mean size of a superpixel (2D), in pixels."""
+    supervoxel_voxels: Positive = 512.0
+    """Mean size of a supervoxel (3D), in voxels."""
+    compactness: Positive = 10.0
+    """Weight of nearness against likeness, for intensities of 0..100 (the range of L in Lab)."""
+    sigma: Annotated[float, Field(ge=0)] = 1.0
+    """Standard deviation of the Gaussian that smooths the image first, in pixels."""
+    ring_cap: Positive = 10.0
+    """Where the rings end, in pixels from the boundary (GSD-Net, released code)."""
+
+
+@dataclass(frozen=True)
+class SideMap:
+    """How one map is made: ``make(array, config)``, from the image (C, *S) or the label (*S), to (*S).
+
+    ``reads`` names the parameters it depends on; ``dtype`` is its type in a batch, and ``version`` is raised when the
+    same input would give another map.
+    """
+
+    of: Literal["image", "label"]
+    make: Callable[[np.ndarray, SideMapConfig], np.ndarray]
+    dtype: type[np.generic]
+    reads: tuple[str, ...] = ()
+    version: int = 1
+
+    def key(self, name: str, source: str, config: SideMapConfig) -> Mapping[str, Any]:
+        """What the map depends on, for the cache; ``source`` is the key of the array it is made from."""
+        parameters = {field: getattr(config, field) for field in self.reads}
+        return {"map": name, "version": self.version, "of": source, **parameters}
+
+
+def superpixel(image: np.ndarray, config: SideMapConfig) -> np.ndarray:
+    """SLIC superpixels (2D) or supervoxels (3D) of an image (C, *S): (*S) int32, ids 0, 1, 2, ... without a gap.
+
+    Achanta et al., TPAMI 2012. The image is first scaled to its own range; three channels in 2D are taken for RGB and
+    compared in Lab. Grey values are compared as 0..100, so that ``compactness`` means the same in every case.
+    """
+    image = np.asarray(image, np.float32)
+    low, high = float(image.min()), float(image.max())
+    image = (image - low) / max(high - low, 1e-8)
+    return _compact(_slic_2d(image, config) if image.ndim == 3 else _slic_3d(image, config))
+
+
+def _slic_2d(image: np.ndarray, config: SideMapConfig) -> np.ndarray:
+    """scikit-image's SLIC, as GSD-Net uses it; it scales its input to 0..1, hence the compactness for grey images."""
+    from skimage.segmentation import slic
+
+    lab = len(image) == 3
+    segments: np.ndarray = slic(
+        np.moveaxis(image, 0, -1),
+        n_segments=max(1, round(image[0].size / config.superpixel_pixels)),
+        compactness=config.compactness if lab else config.compactness / 100,
+        sigma=config.sigma,
+        convert2lab=lab,
+        start_label=0,
+        channel_axis=-1,
+    )
+    return segments
+
+
+def _slic_3d(image: np.ndarray, config: SideMapConfig) -> np.ndarray:
+    """SimpleITK's SLIC, several times faster in 3D; one thread, so that its sums have one order."""
+    import SimpleITK as sitk
+    from scipy.ndimage import gaussian_filter
+
+    smooth = np.stack([gaussian_filter(100 * channel, config.sigma) for channel in image], axis=-1)
+    side = max(1, round(config.supervoxel_voxels ** (1 / 3)))
+    slic: Any = sitk.SLICImageFilter()  # type: ignore[no-untyped-call]
+    slic.SetSuperGridSize([side] * 3)
+    slic.SetSpatialProximityWeight(config.compactness)
+    slic.SetMaximumNumberOfIterations(10)
+    slic.SetNumberOfThreads(1)
+    segments: np.ndarray = sitk.GetArrayFromImage(slic.Execute(sitk.GetImageFromArray(smooth, isVector=True)))
+    return segments
+
+
+def _compact(ids: np.ndarray) -> np.ndarray:
+    """The same segments with ids 0, 1, 2, ..., int32, without a gap and in their order."""
+    present = np.bincount(ids.ravel()) > 0
+    renamed: np.ndarray = (np.cumsum(present) - 1).astype(np.int32)[ids]
+    return renamed
+
+
+def boundary(label: np.ndarray) -> np.ndarray:
+    """Pixels of (*S) with another class among their 8 (26 in 3D) neighbours, both sides of it: (*S) bool.
+
+    GSD-Net Eq. 7. ``IGNORE`` is no class: it neither has nor makes a boundary.
+    """
+    edge = np.zeros(label.shape, bool)
+    for step in product((-1, 0, 1), repeat=label.ndim):
+        if step <= (0,) * label.ndim:  # each pair of neighbours once
+            continue
+        here = tuple(slice(max(0, -d), n - max(0, d)) for d, n in zip(step, label.shape, strict=True))
+        there = tuple(slice(max(0, d), n - max(0, -d)) for d, n in zip(step, label.shape, strict=True))
+        a, b = label[here], label[there]
+        differ = (a != b) & (a != IGNORE) & (b != IGNORE)
+        edge[here] |= differ
+        edge[there] |= differ
+    return edge
+
+
+def distance(label: np.ndarray, config: SideMapConfig) -> np.ndarray:
+    """Euclidean distance to the ``boundary`` of a label (*S), in pixels: (*S) float32, 0 on it. GSD-Net Eq. 8.
+
+    ``NO_BOUNDARY`` everywhere if the label has none.
+    """
+    capped: np.ndarray = np.minimum(_to_nearest(boundary(label)), np.float32(NO_BOUNDARY))
+    return capped
+
+
+def other_class_distance(label: np.ndarray) -> np.ndarray:
+    """Distance of each pixel of (*S) to the nearest one of another class, in pixels: (*S) float32, at least 1.
+
+    Infinite where there is no other class, and on ``IGNORE``, which is no class.
+    """
+    classes = np.unique(label)
+    out = np.full(label.shape, np.inf, np.float32)
+    for value in classes[classes != IGNORE]:
+        here = label == value
+        out[here] = _to_nearest(~here & (label != IGNORE))[here]
+    return out
+
+
+def rings(label: np.ndarray, config: SideMapConfig) -> np.ndarray:
+    """Whole pixels to the nearest other class, 1..``ring_cap``: (*S) float32. GSD-Net's released code.
+
+    Its empty and full masks, whose distance SciPy leaves undefined, are ``ring_cap`` everywhere here.
+    """
+    whole: np.ndarray = np.floor(np.minimum(other_class_distance(label), np.float32(config.ring_cap)))
+    return whole
+
+
+def _to_nearest(target: np.ndarray) -> np.ndarray:
+    """Euclidean distance to the nearest True, in pixels; infinite if there is none."""
+    import edt
+
+    found: np.ndarray = edt.edt(np.ascontiguousarray(~target), black_border=False)
+    return found
+
+
+SIDEMAPS: dict[str, SideMap] = {
+    "superpixel": SideMap(
+        "image", superpixel, np.int64, ("superpixel_pixels", "supervoxel_voxels", "compactness", "sigma")
+    ),
+    "distance": SideMap("label", distance, np.float32),
+    "rings": SideMap("label", rings, np.float32, ("ring_cap",)),
+}

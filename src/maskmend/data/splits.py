@@ -1,0 +1,80 @@
+"""Training and validation cases of a fold, as nnU-Net deals them."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+import numpy as np
+
+from ..errors import InputError
+from .dataset import Case, Dataset
+from .layout import nearest
+
+FOLDS, SEED = 5, 12345
+"""nnU-Net's default: scikit-learn's KFold(5, shuffle=True, random_state=12345) over the sorted names."""
+
+Split = tuple[tuple[Case, ...], tuple[Case, ...]]
+
+
+def split(dataset: Dataset, fold: int | Literal["all"]) -> Split:
+    """The cases to train on and to validate on: ``splits_final.json`` if there is one, else nnU-Net's five folds.
+
+    Cases without a label are never dealt into validation by default, as nothing can be measured on them. Fewer than
+    five labelled cases make as many folds as cases. ``fold="all"`` trains on every case and validates on none.
+    Raises InputError for a fold that is not there and for a name in splits_final.json that is no case.
+    """
+    if fold == "all":
+        return dataset.train, ()
+    path = dataset.root / "splits_final.json"
+    names = _read_folds(dataset) if path.exists() else _default_folds(dataset)
+    if not 0 <= fold < len(names):
+        raise InputError(f"{dataset.root} has the folds 0 to {len(names) - 1}, not {fold}; choose one, or fold=all.")
+    cases = {case.name: case for case in dataset.train}
+    train, validation = names[fold]
+    return tuple(cases[name] for name in train), tuple(cases[name] for name in validation)
+
+
+def k_fold(n: int, folds: int = FOLDS, seed: int = SEED) -> list[list[int]]:
+    """The positions validated in each fold, as scikit-learn's ``KFold(folds, shuffle=True, random_state=seed)``.
+
+    The positions are shuffled once and cut into runs, the first ``n % folds`` of them one longer.
+    """
+    order = np.arange(n)
+    np.random.RandomState(seed).shuffle(order)
+    return [sorted(int(place) for place in run) for run in np.array_split(order, folds)]
+
+
+def _default_folds(dataset: Dataset) -> list[tuple[list[str], list[str]]]:
+    names = sorted(case.name for case in dataset.train)
+    labelled = sorted(case.name for case in dataset.train if case.label is not None)
+    if len(labelled) < 2:
+        raise InputError(
+            f"{dataset.root} has {len(labelled)} labelled training case, too few to keep one back for validation; "
+            "choose fold=all."
+        )
+    held = [[labelled[place] for place in run] for run in k_fold(len(labelled), min(FOLDS, len(labelled)))]
+    return [([name for name in names if name not in set(out)], out) for out in held]
+
+
+def _read_folds(dataset: Dataset) -> list[tuple[list[str], list[str]]]:
+    path = dataset.root / "splits_final.json"
+    try:
+        folds = [(list(fold["train"]), list(fold["val"])) for fold in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f'{path} is no list of {{"train": [...], "val": [...]}}; correct or remove it.') from error
+    if not folds:
+        raise InputError(f"{path} holds no fold; correct or remove it.")
+    known = {case.name for case in dataset.train}
+    for number, (train, validation) in enumerate(folds):
+        for name in (*train, *validation):
+            if name not in known:
+                raise InputError(
+                    f"{path}, fold {number}, names {name!r}, which is no training case{nearest(str(name), known)}; "
+                    "correct or remove it."
+                )
+        if both := sorted(set(train) & set(validation)):
+            raise InputError(f"{path}, fold {number}, has {both[0]} in both train and val; take it out of one.")
+        if not train:
+            raise InputError(f"{path}, fold {number}, trains on no case; correct or remove it.")
+    return folds

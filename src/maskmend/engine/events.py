@@ -1,0 +1,104 @@
+"""What happened in a run, one JSON object a line; TensorBoard and MLflow when asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import InputError
+from ..types import Config
+
+
+class EventsConfig(Config):
+    tensorboard: bool = False
+    mlflow: bool = False
+
+
+class Sink(Protocol):
+    def log(self, values: dict[str, float], step: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Events:
+    """``events.jsonl`` of a run folder, and the trackers that were asked for."""
+
+    def __init__(
+        self, folder: Path, config: EventsConfig, since: int = 0, settings: dict[str, Any] | None = None
+    ) -> None:
+        """Continue after optimisation step ``since``: what a killed run wrote beyond it is taken back."""
+        self.path = folder / "events.jsonl"
+        kept = [line for line in _whole_lines(self.path) if json.loads(line)["step"] <= since] if since else []
+        part = self.path.with_suffix(".part")
+        part.write_text("".join(kept))
+        part.replace(self.path)
+        self.file = self.path.open("a")
+        self.sinks: list[Sink] = []
+        if config.tensorboard:
+            self.sinks.append(_TensorBoard(folder))
+        if config.mlflow:
+            self.sinks.append(_MLflow(folder, settings or {}))
+
+    def log(self, kind: str, step: int, values: dict[str, float], **more: Any) -> None:
+        """Write one event now; ``step`` counts finished optimisation steps."""
+        self.file.write(json.dumps({"event": kind, "step": step, **more, **values}) + "\n")
+        self.file.flush()
+        for sink in self.sinks:
+            sink.log({f"{kind}/{name}": value for name, value in values.items()}, step)
+
+    def close(self) -> None:
+        self.file.close()
+        for sink in self.sinks:
+            sink.close()
+
+
+def read_events(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """The events of one kind in a run folder."""
+    events = [json.loads(line) for line in _whole_lines(folder / "events.jsonl")]
+    return [event for event in events if event["event"] == kind]
+
+
+def _whole_lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+
+
+class _TensorBoard:
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise InputError("events.tensorboard=true needs tensorboard; install maskmend[tensorboard].") from None
+        self.writer = SummaryWriter(folder / "tensorboard")
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class _MLflow:
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        try:
+            from mlflow import MlflowClient
+        except ImportError:
+            raise InputError("events.mlflow=true needs mlflow; install maskmend[mlflow].") from None
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(folder.parent / 'mlflow.db').resolve()}"
+        self.client = MlflowClient(tracking_uri=uri)
+        experiment = self.client.get_experiment_by_name("maskmend")
+        number = experiment.experiment_id if experiment else self.client.create_experiment("maskmend")
+        self.run = self.client.create_run(number, run_name=folder.name).info.run_id
+        for name, value in settings.items():
+            self.client.log_param(self.run, name, str(value)[:500])
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        for name, value in values.items():
+            self.client.log_metric(self.run, name, value, step=step)
+
+    def close(self) -> None:
+        self.client.set_terminated(self.run)

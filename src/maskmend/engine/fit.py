@@ -1,0 +1,226 @@
+"""The training loop. Everything a run does, in reading order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..errors import InputError
+from ..functional.rng import fold, seed_all
+from ..methods.base import Method
+from ..types import Batch, Config, Logs, Progress, TrainSet
+from . import checkpoint
+from .events import Events, EventsConfig
+from .meter import Meter
+from .update import OptimConfig, Updater
+from .world import World
+
+
+class TrainConfig(Config):
+    """How long, how much at once, how exactly."""
+
+    epochs: int = Field(100, gt=0)
+    batch: dict[str, int] = Field({"any": 8}, description="rows of each pool: any, clean, imperfect, unlabeled")
+    steps: int | None = Field(None, gt=0, description="optimiser steps in an epoch; by default one pass over the data")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="bf16 where the hardware has it")
+    channels_last: bool = Field(True, description="memory format of 2D networks; faster on most hardware")
+    threads: int | None = Field(None, gt=0, description="CPU threads; by default all cores")
+    save_every: int = Field(200, gt=0, description="steps between checkpoints; one more at the end of each epoch")
+    validate_every: int = Field(1, gt=0, description="epochs between validations")
+    log_every: int = Field(10, gt=0, description="steps between events")
+
+
+class Data(TrainSet, Protocol):
+    """What the loop needs of a training set, besides what methods see."""
+
+    def schedule(self, seed: int, epoch: int, batch: Mapping[str, int], steps: int | None) -> list[Tensor]:
+        """This rank's cases (B,) of every step of the epoch, int64."""
+        ...
+
+    def share(self, batch: Mapping[str, int]) -> Tensor:
+        """Positions (B,) of this rank's rows among those of all ranks in a step, int64."""
+        ...
+
+    def load(self, index: Tensor, seeds: Sequence[int]) -> Batch:
+        """Cases or patches of them, each row cut by its own seed; on the CPU."""
+        ...
+
+    def commit(self) -> int:
+        """Make what ``write`` stored visible everywhere; how many pixels changed."""
+        ...
+
+    def prune(self, keep: set[int]) -> None:
+        """Delete refined labels of every generation but ``keep`` and the present one."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class Fit:
+    """One training run.
+
+    ``augment(batch, seeds)`` draws each row from its own seed; ``validate(method, epoch)`` returns scores, of which
+    "dice" decides what is best. With ``resume``, the run continues from the newest checkpoint of ``folder``, on the CPU
+    bit for bit as if it had never stopped.
+    """
+
+    method: Method
+    data: Data
+    folder: Path
+    train: TrainConfig
+    optim: OptimConfig
+    seed: int = 0
+    name: str = "method"
+    world: World = field(default_factory=World)
+    augment: Callable[[Batch, Sequence[int]], Batch] = lambda batch, seeds: batch
+    validate: Callable[[Method], dict[str, float]] | None = None
+    events: EventsConfig = field(default_factory=EventsConfig)
+    settings: dict[str, Any] = field(default_factory=dict)
+    resume: bool = False
+    stop_after: int | None = None
+
+    def run(self) -> dict[str, float]:
+        """Train to the end; the scores of the last validation."""
+        self._prepare()
+        for epoch in range(self.train.epochs):
+            schedule = self.data.schedule(self.seed, epoch, self.train.batch, self.train.steps)
+            first = epoch * len(schedule)
+            if self.done >= first + len(schedule):
+                continue
+            self.meter.begin_epoch(epoch, self.train.epochs, len(schedule), self.done - first)
+            if self.done <= first:
+                self._begin_epoch(Progress(epoch, self.train.epochs, first, len(schedule)))
+            self.method.train()
+            for step, index in enumerate(schedule[self.done - first :], start=self.done):
+                self._step(Progress(epoch, self.train.epochs, step, len(schedule)), index)
+                if self.stop_after == self.done:
+                    return self.scores
+            self._end_epoch(epoch)
+        self.meter.close()
+        if self.log is not None:
+            self.log.close()
+        return self.scores
+
+    def _prepare(self) -> None:
+        if self.train.threads:
+            torch.set_num_threads(self.train.threads)
+        self.done, self.best, self.kept = 0, -math.inf, 0
+        self.scores: dict[str, float] = {}
+        self.method.to(self.world.device)
+        self.precision = resolve_precision(self.train.precision, self.world.device)
+        if self.train.channels_last and all(p.ndim < 5 for p in self.method.parameters()):
+            self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.update = Updater(self.method, self.optim, self.world, scaled=self.precision == torch.float16)
+        self.last, self.best_path = self.folder / "last.ckpt", self.folder / "best.ckpt"
+        state = checkpoint.load_latest(self.last, self.name) if self.resume else None
+        if state is not None:
+            self._restore(state)
+        self.meter = Meter(show=self.world.leads)
+        self.log = Events(self.folder, self.events, self.done, self.settings) if self.world.leads else None
+
+    def _begin_epoch(self, at: Progress) -> None:
+        """Let the method look at the whole training set. One set of statistics, so that every rank decides alike."""
+        seed_all(fold(self.seed, "epoch", at.epoch))
+        self.method.eval()
+        with torch.no_grad(), self._autocast():
+            logs = self.method.begin_epoch(at, self.data)
+        changed = self.data.commit()
+        if logs or changed:
+            self._log("refine", at.step, numbers(logs) | {"relabelled_pixels": changed}, epoch=at.epoch)
+
+    def _step(self, at: Progress, index: Tensor) -> None:
+        batch = self._batch(at, index)
+        seed_all(fold(self.seed, "step", at.step, self.world.rank))
+        self.update.begin(at)
+        with self._autocast():
+            logs = self.method.step(batch, at, self.update)
+        self.world.average_(b for b in self.method.buffers() if b.is_floating_point())
+        self.done = at.step + 1
+        self.meter.advance(len(index) * self.world.size)
+        if self.done % self.train.log_every == 0:
+            values = numbers(logs)
+            if not all(math.isfinite(v) for v in values.values()):
+                raise InputError(f"{self.folder}: step {self.done} gave {values}; lower optim.lr, or set optim.clip.")
+            self.meter.say(values)
+            self._log("train", self.done, values, epoch=at.epoch, lr=self.update.rate)
+        if self.done % self.train.save_every == 0:
+            self._save()
+
+    def _batch(self, at: Progress, index: Tensor) -> Batch:
+        """This rank's rows of the step, each cut and augmented by the seed of its place in the whole batch."""
+        rows = self.data.share(self.train.batch)
+        cut, turn = ([fold(self.seed, what, at.step, row) for row in rows.tolist()] for what in ("cut", "augment"))
+        batch = self.augment(self.data.load(index, cut).to(self.world.device), turn)
+        if self.train.channels_last and batch.image.ndim == 4:
+            batch = replace(batch, image=batch.image.contiguous(memory_format=torch.channels_last))
+        return batch
+
+    def _end_epoch(self, epoch: int) -> None:
+        last = epoch + 1 == self.train.epochs
+        if self.validate is not None and (last or (epoch + 1) % self.train.validate_every == 0):
+            self.method.eval()
+            with torch.no_grad(), self._autocast():
+                self.scores = self.validate(self.method)
+            self._log("validation", self.done, self.scores, epoch=epoch)
+            self.meter.scored(epoch, self.scores)
+        if self.validate is None or self.scores.get("dice", -math.inf) > self.best:
+            self.best = self.scores.get("dice", -math.inf)
+            self._save(self.best_path)
+        self._save()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.world.device.type, dtype=self.precision)
+
+    def _log(self, kind: str, step: int, values: dict[str, float], **more: Any) -> None:
+        if self.log is not None:
+            self.log.log(kind, step, values, **more)
+
+    def _save(self, path: Path | None = None) -> None:
+        """A step count and tensors; no random state, because there is none."""
+        if self.world.leads:
+            state = {
+                "method_name": self.name,
+                "method": self.method.state_dict(),
+                "update": self.update.state_dict(),
+                "data": self.data.state_dict(),
+                "done": self.done,
+                "best": self.best,
+                "scores": self.scores,
+            }
+            checkpoint.save(path or self.last, state)
+            if path is None:
+                now = state["data"].get("generation", 0)
+                self.data.prune({self.kept, now})
+                self.kept = now
+
+    def _restore(self, state: checkpoint.State) -> None:
+        self.method.load_state_dict(state["method"])
+        self.update.load_state_dict(state["update"])
+        self.data.load_state_dict(state["data"])
+        self.done, self.best, self.scores = state["done"], state["best"], state["scores"]
+        self.kept = state["data"].get("generation", 0)
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype that networks compute in. "auto" is bf16 where the hardware multiplies it natively, else fp32."""
+    if name != "auto":
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def numbers(logs: Logs) -> dict[str, float]:
+    return {name: float(value.detach() if isinstance(value, Tensor) else value) for name, value in logs.items()}

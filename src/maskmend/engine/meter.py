@@ -1,0 +1,54 @@
+"""What a person sees while a model trains: where it is, how fast, how long still, how good."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Meter:
+    """A progress bar on a terminal, a line an epoch anywhere else; nothing unless ``show``."""
+
+    def __init__(self, show: bool = True) -> None:
+        self.show, self.seen, self.since, self.words = show, 0, time.perf_counter(), ""
+        self.console = Console(stderr=True)
+        self.bar: Progress | None = None
+
+    def begin_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
+        """``done`` steps of this epoch lie behind (after a resume)."""
+        if not self.show:
+            return
+        if self.bar is None and sys.stderr.isatty():
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self.bar = Progress(*columns, console=self.console, transient=True)
+            self.task = self.bar.add_task("training", total=epochs * steps, completed=epoch * steps + max(done, 0))
+            self.bar.start()
+        self.epochs = epochs
+
+    def advance(self, images: int) -> None:
+        self.seen += images
+        if self.bar is not None:
+            self.bar.update(self.task, advance=1, description=f"training, {self.rate:.0f} images/s{self.words}")
+
+    @property
+    def rate(self) -> float:
+        """Images a second since the start."""
+        return self.seen / max(time.perf_counter() - self.since, 1e-9)
+
+    def say(self, values: dict[str, float]) -> None:
+        self.words = f", loss {values['loss']:.3f}" if "loss" in values else ""
+
+    def scored(self, epoch: int, scores: dict[str, float]) -> None:
+        if not self.show:
+            return
+        words = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        left = (time.perf_counter() - self.since) / (epoch + 1) * (self.epochs - epoch - 1)
+        line = f"epoch {epoch + 1}/{self.epochs}{self.words}, validation: {words} ({self.rate:.0f} images/s"
+        self.console.print(f"{line}, about {left / 60:.1f} min left)", highlight=False)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()

@@ -1,0 +1,104 @@
+"""One optimiser step, the same for every method: precision, ranks, clipping and learning rate live here."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..methods.base import Method
+from ..types import Config, Progress
+from .world import World
+
+
+class OptimConfig(Config):
+    """The optimiser and its learning rate. Defaults are GSD-Net's 2D setting (Sec. 4.2)."""
+
+    name: str = Field("sgd", description="any optimiser of torch.optim, by name")
+    lr: float = Field(0.005, gt=0, description="learning rate at the start")
+    momentum: float = Field(0.9, ge=0, lt=1, description="for SGD")
+    nesterov: bool = False
+    weight_decay: float = Field(1e-5, ge=0)
+    clip: float | None = Field(None, gt=0, description="largest norm of the gradient")
+    schedule: Literal["constant", "poly", "step", "exponential"] = "constant"
+    power: float = Field(0.9, gt=0, description="of poly: (1 - step / all steps) ^ power")
+    every: int = Field(30, gt=0, description="of step: epochs between two drops")
+    gamma: float = Field(0.1, gt=0, le=1, description="factor of step at each drop, of exponential at each epoch")
+
+
+def learning_rate(config: OptimConfig, at: Progress) -> float:
+    """The learning rate of one step: a function of the place alone, so that a resumed run has it too."""
+    factor = 1.0
+    if config.schedule == "poly":
+        factor = (1 - at.step / (at.epochs * at.steps)) ** config.power
+    elif config.schedule == "step":
+        factor = config.gamma ** (at.epoch // config.every)
+    elif config.schedule == "exponential":
+        factor = config.gamma**at.epoch
+    return config.lr * factor
+
+
+def make_optimizer(config: OptimConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimiser that ``config.name`` names, given those of our settings that it knows.
+
+    Raises:
+        InputError: torch.optim has no such optimiser.
+    """
+    known = {
+        name.lower(): cls
+        for name, cls in vars(torch.optim).items()
+        if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
+    }
+    if config.name.lower() not in known:
+        raise InputError(f"optim.name={config.name!r}: torch.optim has {', '.join(sorted(known))}.")
+    cls: Any = known[config.name.lower()]
+    accepted = inspect.signature(cls).parameters
+    options = {name: getattr(config, name) for name in ("lr", "momentum", "nesterov", "weight_decay")}
+    return cls(parameters, **{name: value for name, value in options.items() if name in accepted})  # type: ignore[no-any-return]
+
+
+class Updater:
+    """The engine's ``Update``: zero the gradients, backward, average over ranks, clip, step."""
+
+    def __init__(self, method: Method, config: OptimConfig, world: World, scaled: bool = False) -> None:
+        self.config, self.world, self.rate = config, world, config.lr
+        self.groups = method.parameter_groups()
+        self.optimizers = {name: make_optimizer(config, group) for name, group in self.groups.items()}
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=scaled)
+
+    def begin(self, at: Progress) -> None:
+        """Set the learning rate of the step to come."""
+        self.rate = learning_rate(self.config, at)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate
+
+    def __call__(self, loss: Tensor, group: str = "main") -> None:
+        parameters, optimizer = self.groups[group], self.optimizers[group]
+        for p in parameters:
+            p.grad = None
+        with torch.autocast(self.world.device.type, enabled=False):
+            self.scaler.scale(loss).backward(inputs=parameters)
+        if self.world.size > 1:
+            for p in parameters:
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+            self.world.average_(p.grad for p in parameters if p.grad is not None)
+        if self.config.clip is not None:
+            self.scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        states = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
+        return {"optimizers": states, "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])

@@ -1,0 +1,1 @@
+"""Pure functions on tensors: no files, no globals, no settings objects."""

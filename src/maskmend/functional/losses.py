@@ -1,0 +1,64 @@
+"""Losses on tensors. Logits are (B, K, *S), labels (B, *S) int64; loss maps come back as (B, *S) float32."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..types import IGNORE
+
+
+def ce(logits: Tensor, label: Tensor) -> Tensor:
+    """Cross-entropy of every pixel, (B, *S); zero where the label is ``IGNORE``. GSD-Net Eq. 1."""
+    return F.cross_entropy(logits.float(), label, reduction="none", ignore_index=IGNORE)
+
+
+def complement_ce(logits: Tensor, label: Tensor) -> Tensor:
+    """Cross-entropy against "any class but the given one", -log(1 - p_y), (B, *S): GSD-Net Eq. 20's inverted label."""
+    rest = logits.float().scatter(1, label.clamp_min(0).unsqueeze(1), -torch.inf)
+    log_other = rest.logsumexp(1) - logits.float().logsumexp(1)
+    return torch.where(label == IGNORE, 0.0, -log_other)
+
+
+def kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
+    """KL(softmax p || softmax q) of every pixel, (B, *S). GSD-Net Eq. 3."""
+    log_p, log_q = logits_p.float().log_softmax(1), logits_q.float().log_softmax(1)
+    return (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+def sym_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
+    """KL(p || q) + KL(q || p) of every pixel, (B, *S), in one pass. GSD-Net Eq. 4."""
+    log_p, log_q = logits_p.float().log_softmax(1), logits_q.float().log_softmax(1)
+    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(1)
+
+
+def one_hot(label: Tensor, classes: int) -> Tensor:
+    """(B, *S) int64 -> (B, K, *S) float32, all zero where the label is ``IGNORE``."""
+    hot = torch.zeros(len(label), classes, *label.shape[1:], device=label.device)
+    return hot.scatter_(1, label.clamp_min(0).unsqueeze(1), (label != IGNORE).unsqueeze(1).float())
+
+
+def dice_joint(prob: Tensor, label: Tensor, eps: float = 1e-5) -> Tensor:
+    """1 - Dice of each case, (B,): squared denominator, all classes summed together. GSD-Net Eq. 16."""
+    hot, seen = one_hot(label, prob.shape[1]), (label != IGNORE).unsqueeze(1)
+    prob = prob.float() * seen
+    overlap, size = (prob * hot).flatten(1).sum(1), (prob.square() + hot).flatten(1).sum(1)
+    return 1 - (2 * overlap + eps) / (size + eps)
+
+
+def dice_by_class(prob: Tensor, label: Tensor, background: bool = False, eps: float = 1.0) -> Tensor:
+    """1 - mean over classes of the Dice of each case, (B,): linear denominator, smoothed by ``eps``.
+
+    With ``background`` it is the form of GSD-Net's released code; without, the one common in the field.
+    """
+    hot, seen = one_hot(label, prob.shape[1]), (label != IGNORE).unsqueeze(1)
+    prob = prob.float() * seen
+    dims = tuple(range(2, prob.ndim))
+    dice = (2 * (prob * hot).sum(dims) + eps) / ((prob + hot).sum(dims) + eps)
+    return 1 - dice[:, 0 if background else 1 :].mean(1)
+
+
+def masked_mean(value: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``value`` where ``mask`` holds; zero where it holds nowhere. Both (B, *S)."""
+    return (value * mask).sum() / mask.sum().clamp_min(1)

@@ -1,0 +1,212 @@
+"""From images to masks: windows where an image is larger than a patch, mirrored views by choice, the original grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..data.formats import LOSSY, Array, Picture, ending_of, read_image, replacing, write_label
+from ..data.plan import Plan
+from ..data.preprocess import preprocess_image, restore
+from ..engine.fit import resolve_precision
+from ..errors import InputError
+from ..networks import total_stride
+from ..progress import track
+from ..types import Config
+
+Model = Callable[[Tensor], Tensor]
+"""(B, C, *S) -> (B, K, *S) class probabilities: the ``predict`` of a method in eval mode."""
+
+
+class PredictConfig(Config):
+    """How a trained model is applied."""
+
+    overlap: float = Field(0.5, ge=0, lt=1, description="share of a window that it has in common with the next")
+    mirror: bool = Field(False, description="average over mirrored views, four in 2D and eight in 3D")
+    window_batch: int = Field(4, gt=0, description="windows, or small pictures, at once")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="bf16 where the hardware has it")
+
+
+# --- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def predict_case(model: Model, image: Array | Tensor, plan: Plan, config: PredictConfig, device: torch.device) -> Array:
+    """(C, *S) float32 image on the plan's grid -> (K, *S) float32 probabilities, which sum to one."""
+    found: Array = predict_batch(model, [np.asarray(image)], plan, config, device)[0]
+    return found
+
+
+@torch.no_grad()
+def predict_batch(
+    model: Model, images: Sequence[Array], plan: Plan, config: PredictConfig, device: torch.device
+) -> Array:
+    """B images (C, *S) of one shape -> (B, K, *S) float32 probabilities, which sum to one.
+
+    Images that a patch can hold are padded to it and pass in one go; larger ones pass in windows of the patch's size,
+    averaged with Gaussian weights (Isensee et al., Nature Methods 2021) on the CPU.
+    """
+    batch = torch.from_numpy(np.stack(images).astype(np.float32, copy=False))
+    stride = _stride(model, plan.dims)
+    window = tuple(-(-n // s) * s for n, s in zip(plan.patch, stride, strict=True))
+    one_go = _fits(batch.shape[2:], window)
+    dtype = resolve_precision(config.precision, device)
+
+    def probabilities(view: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            found = model(view.to(device)).float()
+        return found / found.sum(1, keepdim=True)
+
+    def whole(view: Tensor) -> Tensor:
+        if one_go:
+            return _padded(probabilities, view, window).cpu()
+        return _windows(probabilities, view, window, config, device)
+
+    views = _mirrors(plan.dims) if config.mirror else [()]
+    total = whole(batch.flip(views[0])).flip(views[0])
+    for axes in views[1:]:
+        total += whole(batch.flip(axes)).flip(axes)
+    return np.asarray(total.div_(len(views)))
+
+
+def _padded(model: Model, image: Tensor, size: Sequence[int]) -> Tensor:
+    """The answer to an image in the middle of ``size``, zero around it."""
+    pads: list[int] = []
+    for n, k in zip(reversed(size), reversed(image.shape), strict=False):
+        pads += [(n - k) // 2, n - k - (n - k) // 2]
+    return F.pad(model(F.pad(image, pads)), [-pad for pad in pads])
+
+
+def _windows(model: Model, image: Tensor, window: Sequence[int], config: PredictConfig, device: torch.device) -> Tensor:
+    """Image and answer stay on the CPU, only the windows of the moment are on ``device``."""
+    from monai.inferers.utils import sliding_window_inference
+
+    rows, overlap = config.window_batch, config.overlap
+    answer = sliding_window_inference(
+        image, window, rows, model, overlap, mode="gaussian", sw_device=device, device="cpu"
+    )
+    return cast(Tensor, answer)
+
+
+def _mirrors(dims: int) -> list[tuple[int, ...]]:
+    """Every set of spatial axes of (B, C, *S), the empty one first."""
+    axes = range(2, 2 + dims)
+    return [chosen for count in range(dims + 1) for chosen in combinations(axes, count)]
+
+
+def _stride(model: Model, dims: int) -> tuple[int, ...]:
+    """What the networks behind ``model``, a module or a method of one, need lengths to be multiples of."""
+    owner = getattr(model, "__self__", model)
+    return total_stride(owner, dims) if isinstance(owner, nn.Module) else (1,) * dims
+
+
+def _fits(shape: Sequence[int], window: Sequence[int]) -> bool:
+    return all(n <= k for n, k in zip(shape, window, strict=True))
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A case that was read: ``image`` (C, *S') is on the plan's grid, ``label`` the file to write."""
+
+    original: Picture
+    image: Array
+    label: Path
+
+
+def predict_files(
+    model: Model,
+    cases: Sequence[tuple[str, Sequence[Path]]],
+    plan: Plan,
+    config: PredictConfig,
+    output: Path,
+    probabilities: bool,
+    device: torch.device,
+    *,
+    continue_prediction: bool = False,
+) -> list[tuple[str, str]]:
+    """Write a mask for every case, on the grid of its image; those that cannot be read do not stop the others.
+
+    Args:
+        model: (B, C, *S) -> (B, K, *S) probabilities, in eval mode.
+        cases: name and image files of each, one file per channel or all channels in one.
+        plan: how the model's images were prepared.
+        config: windows, mirroring, precision.
+        output: folder for NAME.ending, the ending that of the images (PNG for JPEG).
+        probabilities: also write NAME.npz, with (K, *S) float16 "probabilities".
+        device: where the model is.
+        continue_prediction: leave out cases whose files are there; otherwise they are replaced.
+
+    Returns:
+        Name and reason of every case that failed.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    failures: list[tuple[str, str]] = []
+
+    def ready() -> Iterator[_Ready]:
+        for name, paths in track(cases, "predicting", total=len(cases)):
+            try:
+                label = output / f"{name}{_ending(paths[0])}"
+                wanted = [label, _npz(label)] if probabilities else [label]
+                if continue_prediction and all(path.exists() for path in wanted):
+                    continue
+                yield _read(paths, plan, label)
+            except InputError as error:
+                failures.append((name, str(error)))
+            except MemoryError:
+                failures.append((name, f"{paths[0]} does not fit into memory; crop it, or take a larger machine."))
+
+    for group in _groups(ready(), config.window_batch, plan.patch):
+        found = predict_batch(model, [case.image for case in group], plan, config, device)
+        for case, prob in zip(group, found, strict=True):
+            _write(case, restore(prob, case.original, plan), probabilities)
+    return failures
+
+
+def _read(paths: Sequence[Path], plan: Plan, label: Path) -> _Ready:
+    original = read_image(paths)
+    return _Ready(original, preprocess_image(original, plan, str(paths[0])), label)
+
+
+def _groups(cases: Iterable[_Ready], most: int, patch: Sequence[int]) -> Iterator[list[_Ready]]:
+    """Neighbours of one shape, ``most`` at a time; what is larger than a patch goes alone."""
+    group: list[_Ready] = []
+    for case in cases:
+        if group and case.image.shape != group[0].image.shape:
+            yield group
+            group = []
+        group.append(case)
+        if len(group) == (most if _fits(case.image.shape[1:], patch) else 1):
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _write(case: _Ready, prob: Array, probabilities: bool) -> None:
+    """The label last: where it is, the case is done."""
+    if probabilities:
+        with replacing(_npz(case.label)) as temporary:
+            np.savez_compressed(temporary, probabilities=prob.astype(np.float16))
+    write_label(case.label, prob.argmax(0), case.original.geometry)
+
+
+def _npz(label: Path) -> Path:
+    return label.with_name(label.name.removesuffix(ending_of(label)) + ".npz")
+
+
+def _ending(image: Path) -> str:
+    ending = ending_of(image)
+    return ".png" if ending in LOSSY else ending

@@ -1,0 +1,77 @@
+"""How good a model is on cases it did not learn from, while it trains."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+
+import numpy as np
+
+from ..data.plan import Plan
+from ..data.trainset import CaseSet
+from ..engine.world import World
+from ..methods import Method
+from ..metrics.overlap import dice, overlap
+from .predict import PredictConfig, predict_batch
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Dice of every validation case against its given mask, on the training grid; ``cases.csv`` holds the last ones.
+
+    The given masks may be wrong too: this ranks checkpoints, it does not say how good a model is.
+    """
+
+    cases: CaseSet
+    plan: Plan
+    config: PredictConfig
+    world: World
+    table: Path
+
+    def __call__(self, method: Method) -> dict[str, float]:
+        """Mean Dice over cases, as "dice" over all classes and as "dice_<class>"."""
+        mine = range(self.world.rank, len(self.cases), self.world.size)
+        rows = {i: row for part in self.world.gather_object(self._scores(method, mine)) for i, row in part.items()}
+        names = [name for name, value in self.plan.labels.items() if value != 0]
+        scores = np.array([rows[i] for i in sorted(rows)])
+        if self.world.leads:
+            self._write(names, scores)
+        means = {f"dice_{name}": _mean(column) for name, column in zip(names, scores.T, strict=True)}
+        return {"dice": _mean(np.array([*means.values()]))} | means
+
+    def _scores(self, method: Method, cases: Iterable[int]) -> dict[int, list[float]]:
+        """Dice of each foreground class, by case; cases of one shape go through the model together."""
+        rows: dict[int, list[float]] = {}
+        for _, same in groupby(cases, key=lambda i: self.cases.whole(i)[0].shape):
+            for some in batched(same, self.config.window_batch):
+                images, labels = zip(*(self.cases.whole(i) for i in some), strict=True)
+                arrays = [image.numpy() for image in images]
+                found = predict_batch(method.predict, arrays, self.plan, self.config, self.world.device)
+                for i, prob, label in zip(some, found, labels, strict=True):
+                    counts = overlap(prob.argmax(0), label.numpy(), range(1, self.plan.classes))
+                    rows[i] = [dice(count) for count in counts.values()]
+        return rows
+
+    def _write(self, names: list[str], scores: np.ndarray) -> None:
+        part = self.table.with_suffix(".part")
+        with part.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["case", *(f"dice_{name}" for name in names)])
+            for case, row in zip(self.cases.names, scores, strict=True):
+                writer.writerow([case, *(f"{value:.6f}" for value in row)])
+        part.replace(self.table)
+
+
+def batched(items: Iterable[int], count: int) -> Iterator[tuple[int, ...]]:
+    """``count`` items at a time, the last ones fewer."""
+    rest = iter(items)
+    return iter(lambda: tuple(islice(rest, count)), ())
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean without the undefined; NaN where all are."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan

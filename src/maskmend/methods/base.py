@@ -1,0 +1,51 @@
+"""What a method is. One file per method holds one ``Method`` and its ``Config``, and nothing else registers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from ..types import Batch, Logs, Progress, TrainSet, Update
+
+Build = Callable[[], nn.Module]
+"""Makes one freshly initialised network: (B, C, *S) -> logits (B, K, *S)."""
+
+
+class Method(nn.Module):
+    """A way of learning from imperfect labels: owns its networks, never the loop.
+
+    It is made as ``Method(build, config)``, with the ``Config`` beside it: its parameters, where every default lives,
+    with its source.
+
+    Being an ``nn.Module`` is the persistence contract: whatever must survive a resume is a parameter, a buffer,
+    or returned by ``get_extra_state``.
+    """
+
+    paper: ClassVar[str] = ""
+    """Authors, title, venue and year."""
+    supervision: ClassVar[tuple[str, ...]] = ("noisy",)
+    """Kinds of cases it cannot do without: "clean", "noisy", "unlabeled"."""
+    search: ClassVar[dict[str, tuple[float, ...]]] = {}
+    """Parameters that can be searched for, with their candidates: the value of the smallest criterion wins."""
+    maps: tuple[str, ...] = ()
+    """Side maps it reads from ``batch.maps``; they are prepared and cached for it."""
+    searching: bool = False
+    """Whether ``step`` shall log the search criterion, as "search"."""
+
+    def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
+        """One iteration, in the order the paper gives it. Calls ``update`` once per optimiser step."""
+        raise NotImplementedError
+
+    def predict(self, image: Tensor) -> Tensor:
+        """(B, C, *S) image -> (B, K, *S) class probabilities."""
+        raise NotImplementedError
+
+    def begin_epoch(self, at: Progress, train: TrainSet) -> Logs:
+        """Look at the whole training set; refine labels. Runs in eval mode, without gradients."""
+        return {}
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Named groups, one optimiser each; most methods have one."""
+        return {"main": [p for p in self.parameters() if p.requires_grad]}

@@ -1,0 +1,72 @@
+"""Dice and Jaccard from one pass over a pair of label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..types import IGNORE
+
+Label = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pixels of one class in one case: right, wrongly claimed, missed, and rightly left alone."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+    @property
+    def empty(self) -> bool:
+        """Neither the prediction nor the reference holds the class."""
+        return self.tp + self.fp + self.fn == 0
+
+
+def overlap(prediction: Label, reference: Label, labels: Sequence[int], ignore: int = IGNORE) -> dict[int, Counts]:
+    """Counts for each of ``labels`` (one at least). prediction, reference: integer (*S). Pixels whose reference is
+    ``ignore`` do not count.
+
+    Values that are in neither ``labels`` nor 0 are a class that nobody asked about. Raises ValueError if the shapes
+    differ.
+    """
+    if prediction.shape != reference.shape:
+        raise ValueError(f"the prediction has the shape {prediction.shape}, the reference {reference.shape}")
+    seen = reference != ignore
+    table = _confusion(_positions(prediction[seen], labels), _positions(reference[seen], labels), len(labels) + 1)
+    total, predicted, present = int(table.sum()), table.sum(axis=0), table.sum(axis=1)
+    counts = {}
+    for position, value in enumerate(labels):
+        tp, n_pred, n_ref = int(table[position, position]), int(predicted[position]), int(present[position])
+        counts[value] = Counts(tp, n_pred - tp, n_ref - tp, total - n_pred - n_ref + tp)
+    return counts
+
+
+def dice(counts: Counts) -> float:
+    """2 TP / (2 TP + FP + FN); NaN where prediction and reference are both empty, which says nothing, and 0 where one
+    is."""
+    return 2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn) if not counts.empty else float("nan")
+
+
+def jaccard(counts: Counts) -> float:
+    """TP / (TP + FP + FN); NaN where prediction and reference are both empty, and 0 where one is."""
+    return counts.tp / (counts.tp + counts.fp + counts.fn) if not counts.empty else float("nan")
+
+
+def _positions(values: Label, labels: Sequence[int]) -> NDArray[np.int64]:
+    """Each value's place in ``labels``, or their number if it has none; (N,) -> (N,)."""
+    given = np.asarray(labels, dtype=np.int64)
+    order = np.argsort(given)
+    place = np.searchsorted(given[order], values).clip(max=len(given) - 1)
+    return np.where(given[order][place] == values, order[place], len(given))
+
+
+def _confusion(prediction: NDArray[np.int64], reference: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Pixels by class in the reference (rows) and in the prediction (columns). Both (N,)."""
+    return np.bincount(reference * classes + prediction, minlength=classes**2).reshape(classes, classes)

@@ -1,0 +1,115 @@
+"""The nouns every other module speaks: Batch, Trust, Progress. Imports nothing of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+IGNORE = -1
+"""Label value of a pixel nobody annotated."""
+
+Logs = dict[str, float | Tensor]
+
+
+class Config(BaseModel):
+    """Base of every settings object: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Trust(IntEnum):
+    """How far a case's *given* label may be believed."""
+
+    CLEAN = 0
+    NOISY = 1
+    UNLABELED = 2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Cases, or patches of cases, on one device. ``*S`` is (H, W) or (D, H, W).
+
+    image: (B, C, *S) float.
+    label: (B, *S) int64 as given, never changed; ``IGNORE`` where nobody annotated.
+    trust: (B,) int64 ``Trust`` values. index: (B,) int64 position in the training set.
+    maps: (B, *S) each, warped with the image: "superpixel", "distance", "refined", ...
+    The truth of a simulated-noise experiment is deliberately not here.
+    """
+
+    image: Tensor
+    label: Tensor
+    trust: Tensor
+    index: Tensor
+    maps: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def rows(self, pick: Tensor) -> Batch:
+        """The cases that ``pick`` selects: (B,) bool or int64 positions."""
+        return self.each(lambda t: t[pick])
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same change made to every tensor."""
+        return replace(
+            self,
+            image=change(self.image),
+            label=change(self.label),
+            trust=change(self.trust),
+            index=change(self.index),
+            maps={name: change(value) for name, value in self.maps.items()},
+        )
+
+    def to(self, device: torch.device) -> Batch:
+        return self.each(lambda t: t.to(device, non_blocking=True))
+
+    @property
+    def clean(self) -> Batch:
+        return self.rows(self.trust == Trust.CLEAN)
+
+    @property
+    def imperfect(self) -> Batch:
+        return self.rows(self.trust != Trust.CLEAN)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training is. Schedules are functions of this and of nothing else.
+
+    ``step`` counts optimisation steps since the start of the run, ``steps`` is their number in one epoch.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+
+
+class Update(Protocol):
+    """Backward, average over ranks, clip, step: the only way a method changes weights."""
+
+    def __call__(self, loss: Tensor, group: str = "main") -> None: ...
+
+
+class TrainSet(Protocol):
+    """The whole training set, as ``Method.begin_epoch`` sees it."""
+
+    def __len__(self) -> int: ...
+
+    def scan(self, batch_size: int = 8) -> Iterator[Batch]:
+        """This rank's share of the cases, each once, whole, unaugmented, in a fixed order."""
+        ...
+
+    def gather(self, index: Tensor, value: Tensor) -> Tensor:
+        """Rows (M, ...) computed by every rank for cases ``index`` -> one (N, ...) tensor, the same on every rank."""
+        ...
+
+    def write(self, name: str, index: Tensor, value: Tensor) -> None:
+        """Store maps (M, *S) of cases ``index``; after the hook every rank's batches carry them as ``maps[name]``."""
+        ...

@@ -1,0 +1,57 @@
+"""``maskmend predict``: masks for new images, on their own grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..data.images import list_images
+from ..engine.world import launch
+from ..errors import InputError
+from ..infer.predict import predict_files
+from .runs import load_run
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Where the masks are, how many there are, and which images gave none, with the reason."""
+
+    folder: Path
+    count: int
+    failures: list[tuple[str, str]]
+
+
+def predict(
+    run: Path,
+    images: Path,
+    output: Path,
+    checkpoint: Literal["best", "last"] = "best",
+    *,
+    probabilities: bool = False,
+    mirror: bool = False,
+    device: str = "auto",
+) -> Predictions:
+    """Predict a mask for every image.
+
+    Args:
+        run: the folder that ``maskmend train`` made.
+        images: a folder (``CASE_0000.ending`` for each channel, or one file a case), or one file.
+        output: folder for ``CASE.ending``; made where it is missing, files of the same name are replaced.
+        checkpoint: the best model on the validation cases, or the last one.
+        probabilities: also write ``CASE.npz`` with (K, *S) "probabilities".
+        mirror: average over mirrored views: slower, a little better.
+        device: auto, cpu or cuda.
+
+    Raises:
+        InputError: no run, no images, or a damaged checkpoint. An unreadable image is a failure of that case alone.
+    """
+    world = launch(device)
+    method, plan, settings = load_run(Path(run), checkpoint, world.device)
+    cases = list_images(Path(images), plan.channels)
+    config = settings.predict.model_copy(update={"mirror": mirror or settings.predict.mirror})
+    failures = predict_files(method.predict, cases, plan, config, Path(output), probabilities, world.device)
+    if len(failures) == len(cases):
+        name, reason = failures[0]
+        raise InputError(f"none of the {len(cases)} images could be predicted; the first, {name}: {reason}")
+    return Predictions(Path(output), len(cases) - len(failures), failures)

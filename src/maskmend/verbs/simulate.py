@@ -1,0 +1,241 @@
+"""A copy of a data set whose training masks are wrong on purpose, with a record of what was done to each."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.dataset import Case, Dataset, case_arrays, open_dataset
+from ..data.formats import ending_of, write_json, write_label
+from ..data.layout import read_json_object
+from ..errors import InputError
+from ..metrics import dice, mean_sd, overlap
+from ..noise import Noise, corrupt, make
+from ..progress import track
+from ..types import IGNORE, Trust
+
+CHANNEL = re.compile(r"_\d{4}$")
+
+
+@dataclass(frozen=True)
+class SimulatedCase:
+    """What became of one label. ``dice``: with the true one, by class name; NaN for a class that is in neither."""
+
+    name: str
+    corrupted: bool
+    dice: Mapping[str, float]
+    size_ratio: Mapping[str, float]
+
+    @property
+    def dice_mean(self) -> float:
+        return mean_sd(self.dice.values())[0]
+
+
+@dataclass(frozen=True)
+class SimulationSummary:
+    """What became of all of them, in the order of their names."""
+
+    output: Path
+    noise: Noise
+    fraction: float
+    seed: int
+    cases: tuple[SimulatedCase, ...]
+
+    @property
+    def corrupted(self) -> tuple[str, ...]:
+        return tuple(case.name for case in self.cases if case.corrupted)
+
+    def dice(self) -> tuple[float, float]:
+        """Mean and standard deviation over cases of the Dice that the labels have left."""
+        return mean_sd(case.dice_mean for case in self.cases)
+
+    def manifest(self) -> dict[str, Any]:
+        """The content of ``noise.json``."""
+        return {
+            "noise": self.noise.name,
+            "source": self.noise.source,
+            "parameters": self.noise.model_dump(),
+            "fraction": self.fraction,
+            "seed": self.seed,
+            "dice_mean": _known(self.dice()[0]),
+            "cases": {
+                case.name: {
+                    "corrupted": case.corrupted,
+                    "dice": {name: _known(value) for name, value in case.dice.items()},
+                    "dice_mean": _known(case.dice_mean),
+                    "size_ratio": {name: _known(value) for name, value in case.size_ratio.items()},
+                }
+                for case in self.cases
+            },
+        }
+
+
+def simulate(
+    dataset: Path,
+    output: Path,
+    noise: str,
+    parameters: Mapping[str, Any] | None = None,
+    fraction: float = 1.0,
+    seed: int = 0,
+) -> SimulationSummary:
+    """Copies the nnU-Net data set ``dataset`` to ``output``, with ``fraction`` of its training labels corrupted.
+
+    Labels of cases that a ``supervision.csv`` calls clean stay as they are and are not counted. ``labelsTr_truth``
+    keeps the labels as given, ``noise.json`` says what was done to each and the Dice it left; nothing that training
+    reads tells the corrupted from the untouched. Images become hard links where the disk allows it; the source is
+    never changed.
+
+    A case's noise depends on ``seed`` and its name alone, and a larger ``fraction`` corrupts the same cases and more.
+    Raises InputError for an unknown noise or parameter, a fraction outside [0, 1], an ``output`` that holds something
+    already, and a data set without labels to corrupt.
+    """
+    dataset, output = Path(dataset), Path(output)
+    chosen_noise = make(noise, parameters)
+    source = open_dataset(dataset)
+    labelled = sorted((case for case in source.train if case.label is not None), key=lambda case: case.name)
+    _check(source, labelled, output, fraction, seed)
+    chosen = _choose([case.name for case in labelled if case.trust is not Trust.CLEAN], fraction, seed)
+    with _folder(output) as root:
+        _copy_beside(source, root)
+        work = partial(_write_case, source=source, root=root, noise=chosen_noise, chosen=chosen, seed=seed)
+        cases = tuple(track(_in_threads(work, labelled), "Corrupting masks", total=len(labelled)))
+        summary = SimulationSummary(output, chosen_noise, fraction, seed, cases)
+        write_json(root / "noise.json", summary.manifest())
+    return summary
+
+
+def _check(source: Dataset, labelled: list[Case], output: Path, fraction: float, seed: int) -> None:
+    if not 0 <= fraction <= 1:
+        raise InputError(f"the fraction {fraction:g} is not a share of the cases; choose one between 0 and 1.")
+    if seed < 0:
+        raise InputError(f"the seed {seed} is negative; choose 0 or more.")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output} is not empty; choose another output folder, or remove it first.")
+    if (source.root / "labelsTr_truth").exists():
+        raise InputError(f"{source.root} holds simulated noise already; start from the data set it was made from.")
+    if not labelled:
+        raise InputError(f"{source.root}/labelsTr holds no label to corrupt; add the masks of the training cases.")
+    if source.classes < 2:
+        raise InputError(f"{source.root}/dataset.json declares the background only; declare what the masks show.")
+    files = [path for case in labelled for path in (case.label, *case.images) if path is not None]
+    if stray := next((path for path in files if not path.name.endswith(source.file_ending)), None):
+        raise InputError(
+            f"{stray} does not end in {source.file_ending}, as dataset.json says; convert it, or correct it."
+        )
+    if all(case.trust is Trust.CLEAN for case in labelled):
+        raise InputError(f"{source.root}/supervision.csv calls every label clean; call noisy what is to be corrupted.")
+
+
+def _choose(names: list[str], fraction: float, seed: int) -> frozenset[str]:
+    """The first of the names, shuffled."""
+    shuffled = np.random.default_rng(seed).permutation(len(names))
+    return frozenset(names[place] for place in shuffled[: round(fraction * len(names))])
+
+
+def _rng(seed: int, name: str) -> np.random.Generator:
+    """Randomness that belongs to one case, whatever the others are."""
+    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")])
+
+
+def _write_case(
+    case: Case, *, source: Dataset, root: Path, noise: Noise, chosen: frozenset[str], seed: int
+) -> SimulatedCase:
+    """Writes the label of one case, corrupted if it is ``chosen``, and its truth."""
+    assert case.label is not None
+    folder = root / "labelsTr"
+    _carry(case.label, root / "labelsTr_truth", case.name)
+    _carry(case.label, folder, case.name)
+    _, label = case_arrays(case, source)
+    worse = label.array
+    if case.name in chosen:
+        worse = corrupt(label.array, noise, _rng(seed, case.name), label.geometry.spacing_mm)
+        raw = worse if source.ignore is None else np.where(worse == IGNORE, source.ignore, worse)
+        write_label(folder / f"{case.name}{source.file_ending}", raw, label.geometry)
+    return _compare(case.name, case.name in chosen, worse, label.array, source)
+
+
+def _compare(name: str, corrupted: bool, worse: NDArray[Any], label: NDArray[Any], source: Dataset) -> SimulatedCase:
+    """How much of the label is left."""
+    classes = {word: value for word, value in source.labels.items() if value}
+    counts = overlap(worse, label, list(classes.values()))
+    given = {word: counts[value].tp + counts[value].fn for word, value in classes.items()}
+    left = {word: counts[value].tp + counts[value].fp for word, value in classes.items()}
+    ratio = {word: left[word] / given[word] if given[word] else math.nan for word in classes}
+    return SimulatedCase(name, corrupted, {word: dice(counts[value]) for word, value in classes.items()}, ratio)
+
+
+def _copy_beside(source: Dataset, root: Path) -> None:
+    """Everything but the training labels: images (linked), test labels, dataset.json, splits and supervision."""
+    for folder, cases in (("imagesTr", source.train), ("imagesTs", source.test)):
+        for case in cases:
+            for channel, image in enumerate(case.images):
+                _carry(image, root / folder, f"{case.name}_{channel:04d}", link=True)
+    for case in source.test:
+        if case.reference is not None:
+            _carry(case.reference, root / "labelsTs", case.name)
+    for name in ("splits_final.json", "supervision.csv"):
+        if (source.root / name).exists():
+            shutil.copy2(source.root / name, root / name)
+    about = read_json_object(source.root / "dataset.json")
+    about.pop("dataset", None)  # where files lay in the source; here they lie where nnU-Net expects them
+    write_json(root / "dataset.json", about)
+
+
+def _carry(path: Path, folder: Path, name: str, link: bool = False) -> None:
+    """The file in ``folder`` as ``name`` with its ending, and the JSON file with the spacing that a TIFF may have."""
+    ending = ending_of(path)
+    folder.mkdir(exist_ok=True)
+    (_link if link else shutil.copy2)(path, folder / f"{name}{ending}")
+    spacing = path.with_name(CHANNEL.sub("", path.name[: -len(ending)]) + ".json")
+    if spacing.exists():
+        shutil.copy2(spacing, folder / (CHANNEL.sub("", name) + ".json"))
+
+
+def _link(path: Path, target: Path) -> None:
+    """A second name for the same file, or a copy where the disk has no such thing."""
+    try:
+        os.link(path.resolve(), target)
+    except OSError:
+        shutil.copy2(path, target)
+
+
+@contextmanager
+def _folder(output: Path) -> Iterator[Path]:
+    """A new folder that gets the name ``output`` when all went well, and is gone if not."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    root = output.with_name(f".{output.name}.{os.getpid()}")
+    root.mkdir()
+    try:
+        yield root
+        if output.exists():
+            output.rmdir()
+        root.rename(output)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _in_threads(work: Callable[[Case], SimulatedCase], cases: Iterable[Case]) -> Iterator[SimulatedCase]:
+    """The results in order; the first failure stops what has not begun."""
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 16))
+    try:
+        yield from pool.map(work, cases)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _known(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value

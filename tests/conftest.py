@@ -1,0 +1,41 @@
+"""What every test may use. Tests that need reference arrays or real images skip where those are missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+EVIDENCE = Path(os.environ.get("MASKMEND_EVIDENCE", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def _quiet_and_repeatable() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def golden() -> Callable[[str], dict[str, np.ndarray]]:
+    """Arrays computed by the authors' own functions, by file name without ending."""
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        path = EVIDENCE / "golden" / f"{name}.npz"
+        if not path.exists():
+            pytest.skip(f"reference arrays {path.name} are not here (set MASKMEND_EVIDENCE)")
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    return load
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real images."""
+    path = EVIDENCE / "data"
+    if not path.exists():
+        pytest.skip("real images are not here (set MASKMEND_EVIDENCE)")
+    return path

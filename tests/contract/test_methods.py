@@ -1,0 +1,156 @@
+"""What every method must do. A new file in ``methods/`` is picked up by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from tests.toy import SIZE, states_equal, toy_fit, toy_method, toy_set, write_toy
+
+from maskmend import methods
+from maskmend.data.formats import read_label
+from maskmend.engine.update import OptimConfig
+from maskmend.methods import Method
+from maskmend.types import IGNORE, Batch, Progress
+
+NAMES = methods.names()
+EVERYWHERE = [(2, 2), (2, 4), (3, 2), (3, 4)]
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], Path]:
+    """One toy data set for each (dims, classes)."""
+    root = tmp_path_factory.mktemp("toys")
+    return {key: write_toy(root / f"{key[0]}d_{key[1]}" / "data", *key) for key in EVERYWHERE}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("dims", "classes"), EVERYWHERE)
+def test_it_learns(name: str, dims: int, classes: int, toys: dict[tuple[int, int], Path], tmp_path: Path) -> None:
+    fit = toy_fit(toys[dims, classes], tmp_path, name, epochs=20, norm="instance")
+    fit.run()
+    fit.method.eval()
+    found = []
+    for i, case in enumerate(fit.data.names):
+        truth = torch.from_numpy(read_label(toys[dims, classes] / "truth" / f"{case}{_ending(dims)}").array.astype(int))
+        image = fit.data.whole(i)[0][None]
+        with torch.no_grad():
+            guess = fit.method.predict(image).argmax(1)[0]
+        found += [
+            2 * ((guess == k) & (truth == k)).sum() / ((guess == k).sum() + (truth == k).sum())
+            for k in range(1, classes)
+        ]
+    assert torch.stack(found).mean() > 0.7
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("stop", [4, 6], ids=["between_steps", "end_of_epoch"])
+def test_it_resumes_bit_for_bit(name: str, stop: int, toys: dict[tuple[int, int], Path], tmp_path: Path) -> None:
+    straight = toy_fit(toys[2, 2], tmp_path / "straight", name)
+    straight.run()
+    toy_fit(toys[2, 2], tmp_path / "resumed", name, stop_after=stop).run()
+    resumed = toy_fit(toys[2, 2], tmp_path / "resumed", name, resume=True)
+    resumed.run()
+    assert states_equal(straight.method, resumed.method)
+    assert _lines(tmp_path / "straight") == _lines(tmp_path / "resumed")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("dims", "classes"), EVERYWHERE)
+def test_it_predicts_probabilities(
+    name: str, dims: int, classes: int, toys: dict[tuple[int, int], Path], tmp_path: Path
+) -> None:
+    method = toy_method(name, toy_set(toys[dims, classes], tmp_path)[1]).eval()
+    prob = method.predict(torch.randn(2, 1, *SIZE[dims]))
+    assert prob.shape == (2, classes, *SIZE[dims])
+    assert prob.min() >= 0
+    torch.testing.assert_close(prob.sum(1), torch.ones(2, *SIZE[dims]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_leaves_given_labels_alone(name: str, toys: dict[tuple[int, int], Path], tmp_path: Path) -> None:
+    files = sorted((toys[2, 2] / "labelsTr").iterdir())
+    before = [hashlib.sha256(file.read_bytes()).digest() for file in files]
+    fit = toy_fit(toys[2, 2], tmp_path, name, epochs=2)
+    given = [fit.data.whole(i)[1].clone() for i in range(len(fit.data))]
+    fit.run()
+    assert before == [hashlib.sha256(file.read_bytes()).digest() for file in files]
+    assert all((fit.data.whole(i)[1] == label).all() for i, label in enumerate(given))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pixels_nobody_annotated_teach_nothing_false(
+    name: str, toys: dict[tuple[int, int], Path], tmp_path: Path
+) -> None:
+    """With half of each label unknown the losses stay finite, and with all of it unknown too."""
+    fit = toy_fit(toys[2, 2], tmp_path, name, epochs=1)
+    index = fit.data.schedule(0, 0, fit.train.batch, None)[0]
+    batch = fit.data.load(index, list(range(len(index))))
+    for hidden in (slice(0, 16), slice(0, 32)):
+        label = batch.label.clone()
+        label[:, hidden] = IGNORE
+        partly = Batch(batch.image, label, batch.trust, batch.index, batch.maps)
+        assert all(torch.isfinite(loss) for loss in _losses(fit.method, partly))
+
+
+def _losses(method: Method, batch: Batch) -> list[torch.Tensor]:
+    """What one late step would learn from."""
+    seen: list[torch.Tensor] = []
+    method.step(batch, Progress(40, 100, 0, 1), lambda loss, group="main": seen.append(loss))
+    assert seen
+    return seen
+
+
+def _ending(dims: int) -> str:
+    return ".png" if dims == 2 else ".nii.gz"
+
+
+def _lines(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _one_rank(rank: int, size: int, root: Path, folder: Path, name: str, options: dict[str, object], port: int) -> None:
+    from maskmend.engine.world import launch
+
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), "NODE_RANK": "0", "GROUP_RANK": "0"}
+    torch.set_num_threads(1)
+    fit = toy_fit(root, folder, name, epochs=2, world=launch("cpu"), **options)
+    fit.run()
+    torch.save(fit.method.state_dict(), folder / f"rank{rank}.pt")
+
+
+def run_ranks(size: int, root: Path, folder: Path, name: str, **options: object) -> list[dict[str, torch.Tensor]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    mp.spawn(_one_rank, args=(size, root, folder, name, options, _free_port()), nprocs=size)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(size)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_ranks_agree(name: str, toys: dict[tuple[int, int], Path], tmp_path: Path) -> None:
+    toy_fit(toys[2, 2], tmp_path / "warm", name, epochs=1).run()  # fills the cache
+    one, two = run_ranks(2, toys[2, 2], tmp_path, name)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.slow
+def test_two_ranks_equal_one_process_of_twice_the_batch(toys: dict[tuple[int, int], Path], tmp_path: Path) -> None:
+    plain = {"norm": "instance", "optim": OptimConfig(lr=0.05)}
+    two = run_ranks(2, toys[2, 2], tmp_path / "two", "supervised", batch={"any": 2}, **plain)[0]
+    one = toy_fit(toys[2, 2], tmp_path / "one", "supervised", epochs=2, batch={"any": 4}, **plain)
+    one.run()
+    for key, value in one.method.state_dict().items():
+        torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,99 @@
+"""Checkpoints: whole at every moment, refused when they are not what they should be."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from maskmend.engine import checkpoint
+from maskmend.errors import InputError
+
+
+def state(done: int, method: str = "supervised") -> checkpoint.State:
+    return {"method_name": method, "done": done, "weight": torch.arange(1000.0)}
+
+
+def test_it_comes_back(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "last.ckpt", state(7))
+    back = checkpoint.load(tmp_path / "last.ckpt", "supervised")
+    assert back["done"] == 7
+    assert torch.equal(back["weight"], torch.arange(1000.0))
+
+
+def test_the_one_before_is_kept_and_stands_in_for_a_damaged_one(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    checkpoint.save(path, state(1))
+    checkpoint.save(path, state(2))
+    path.write_bytes(path.read_bytes()[:500])
+    latest = checkpoint.load_latest(path, "supervised")
+    assert latest is not None
+    assert latest["done"] == 1
+
+
+def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    checkpoint.save(path, state(1))
+    path.replace(checkpoint.previous(path))
+    latest = checkpoint.load_latest(path, "supervised")
+    assert latest is not None
+    assert latest["done"] == 1
+
+
+def test_nothing_there_is_a_fresh_start(tmp_path: Path) -> None:
+    assert checkpoint.load_latest(tmp_path / "last.ckpt", "supervised") is None
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("harmed",)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "pickled", "text", "empty"])
+def test_a_damaged_file_is_named_and_never_executed(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "best.ckpt"
+    checkpoint.save(path, state(1))
+    whole = path.read_bytes()
+    if damage == "pickled":
+        torch.save({"format": 1, "method_name": "supervised", "method": Evil()}, path)
+        path.write_bytes(path.read_bytes())
+    else:
+        path.write_bytes({"truncated": whole[: len(whole) // 2], "text": b"hello", "empty": b""}[damage])
+    with pytest.raises(InputError, match=r"best\.ckpt cannot be read as a checkpoint"):
+        checkpoint.load(path, "supervised")
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_a_bare_pickle_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "best.ckpt").write_bytes(pickle.dumps({"format": 1, "method_name": "supervised"}))
+    with pytest.raises(InputError, match="cannot be read as a checkpoint"):
+        checkpoint.load(tmp_path / "best.ckpt", "supervised")
+
+
+def test_another_method_and_a_newer_format_are_refused(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "a.ckpt", state(1, "gsd_net"))
+    with pytest.raises(InputError, match="'gsd_net', not of 'supervised'"):
+        checkpoint.load(tmp_path / "a.ckpt", "supervised")
+    torch.save({"format": 99, **state(1)}, tmp_path / "b.ckpt")
+    with pytest.raises(InputError, match="newer MaskMend"):
+        checkpoint.load(tmp_path / "b.ckpt", "supervised")
+
+
+def test_a_full_disk_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.ckpt"
+    checkpoint.save(path, state(1))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InputError, match="disk is full"):
+        checkpoint.save(path, state(2))
+    assert checkpoint.load(path, "supervised")["done"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]

@@ -1,0 +1,68 @@
+"""The optimiser step: learning rates, optimisers by name, clipping, several groups, half precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from maskmend.engine.update import OptimConfig, Updater, learning_rate, make_optimizer
+from maskmend.engine.world import World
+from maskmend.errors import InputError
+from maskmend.methods import Method
+from maskmend.types import Progress
+
+
+class TwoWeights(Method):
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.a, self.b = nn.Parameter(torch.tensor([1.0])), nn.Parameter(torch.tensor([2.0]))
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"a": [self.a], "b": [self.b]}
+
+
+@pytest.mark.parametrize(
+    ("options", "epoch", "expected"),
+    [
+        ({"schedule": "constant"}, 7, 0.1),
+        ({"schedule": "poly", "power": 0.9}, 5, 0.1 * 0.5**0.9),
+        ({"schedule": "step", "every": 3, "gamma": 0.5}, 7, 0.1 * 0.25),
+        ({"schedule": "exponential", "gamma": 0.9}, 2, 0.1 * 0.81),
+    ],
+)
+def test_learning_rates(options: dict[str, object], epoch: int, expected: float) -> None:
+    config = OptimConfig(lr=0.1, **options)
+    assert learning_rate(config, Progress(epoch, 10, epoch * 4, 4)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["sgd", "SGD", "adam", "AdamW", "rmsprop"])
+def test_optimisers_by_name(name: str) -> None:
+    optimizer = make_optimizer(OptimConfig(name=name, lr=0.3, weight_decay=0.01), [nn.Parameter(torch.ones(1))])
+    assert type(optimizer).__name__.lower() == name.lower()
+    assert optimizer.param_groups[0]["lr"] == 0.3
+    assert optimizer.param_groups[0]["weight_decay"] == 0.01
+
+
+def test_an_unknown_optimiser_is_named() -> None:
+    with pytest.raises(InputError, match=r"optim\.name='sdg'.*sgd"):
+        make_optimizer(OptimConfig(name="sdg"), [nn.Parameter(torch.ones(1))])
+
+
+def test_a_group_moves_alone_and_a_gradient_is_clipped() -> None:
+    method = TwoWeights()
+    update = Updater(method, OptimConfig(lr=1.0, momentum=0, weight_decay=0, clip=0.5), World())
+    update(100 * method.a.sum() + method.b.sum(), "a")
+    assert method.a.item() == pytest.approx(0.5)
+    assert method.b.item() == 2.0
+
+
+def test_the_scaler_changes_nothing_but_the_scale() -> None:
+    results = []
+    for scaled in (False, True):
+        method = TwoWeights()
+        update = Updater(method, OptimConfig(lr=0.1, momentum=0.9, weight_decay=0, clip=1.0), World(), scaled=scaled)
+        for _ in range(3):
+            update((method.a**2).sum(), "a")
+        results.append(method.a.item())
+    assert results[0] == pytest.approx(results[1])
