@@ -119,7 +119,9 @@ def test_the_grid_agrees_with_affine_grid(shape):
     theta[0, 1, :2] = torch.cat([s / ratio, c])
     if dims == 3:
         theta[0, 2, 2] = 1 / 1.3
-    torch.testing.assert_close(sampling_grid(angle, zoom, shape), F.affine_grid(theta, [1, 1, *shape], align_corners=False))
+    torch.testing.assert_close(
+        sampling_grid(angle, zoom, shape), F.affine_grid(theta, [1, 1, *shape], align_corners=False)
+    )
 
 
 def test_a_blob_lands_where_the_turn_takes_it():

@@ -69,12 +69,23 @@ class Plan(Config):
     normalisation: tuple[Normalisation, ...]
     foreground: float
     sidemaps: SideMapConfig
+    multiple: tuple[int, ...]
+    """What the networks need every length to be a multiple of."""
     notes: tuple[str, ...] = ()
     """What was decided without being asked for, a sentence each."""
 
     @property
     def channels(self) -> int:
         return len(self.channel_names)
+
+    def padded(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """``shape`` rounded up to what the networks take."""
+        return tuple(-(-int(n) // k) * k for n, k in zip(shape, self.multiple, strict=True))
+
+    def for_stride(self, stride: Sequence[int]) -> Plan:
+        """The plan for networks of this total stride: the patch is rounded up to it."""
+        plan = self.model_copy(update={"multiple": tuple(np.lcm(self.multiple, stride).tolist())})
+        return plan.model_copy(update={"patch": plan.padded(self.patch)})
 
     def grid(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, ...]:
         """The shape that a picture of this shape and spacing is brought to."""
@@ -107,13 +118,16 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig) -> Pl
         size=size,
         spacing_mm=spacing_mm,
         patch=(MULTIPLE,) * dims,
+        multiple=(MULTIPLE,) * dims,
         normalisation=_statistics(schemes, samples, dataset.root),
         foreground=config.foreground,
         sidemaps=config.sidemaps,
     )
     grids = [plan.grid(shape, spacing or (1.0,) * dims) for shape, spacing in zip(shapes, spacings, strict=True)]
-    patch = _patch(config.patch, grids, notes)
-    return plan.model_copy(update={"patch": patch, "notes": tuple(notes)})
+    asked = _patch(config.patch, grids)
+    if config.patch is not None and plan.padded(asked) != asked:
+        notes.append(f"The patch {list(asked)} is rounded up to {list(plan.padded(asked))}, multiples of {MULTIPLE}.")
+    return plan.model_copy(update={"patch": plan.padded(asked), "notes": tuple(notes)})
 
 
 Survey = tuple[list[tuple[int, ...]], list[tuple[float, ...] | None], list[np.ndarray]]
@@ -220,7 +234,7 @@ def _target(
     return None, median
 
 
-def _patch(asked: tuple[int, ...] | None, grids: Sequence[tuple[int, ...]], notes: list[str]) -> tuple[int, ...]:
+def _patch(asked: tuple[int, ...] | None, grids: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     dims = len(grids[0])
     wanted: Sequence[int]
     if asked is not None:
@@ -230,15 +244,7 @@ def _patch(asked: tuple[int, ...] | None, grids: Sequence[tuple[int, ...]], note
     else:
         most = 256 if dims == 2 else 96
         wanted = [min(most, int(n)) for n in np.median(grids, axis=0)]
-    patch = padded(wanted)
-    if asked is not None and patch != asked:
-        notes.append(f"The patch {list(asked)} is rounded up to {list(patch)}, multiples of {MULTIPLE}.")
-    return patch
-
-
-def padded(shape: Sequence[int]) -> tuple[int, ...]:
-    """``shape`` rounded up to what every network takes."""
-    return tuple(-(-int(n) // MULTIPLE) * MULTIPLE for n in shape)
+    return tuple(wanted)
 
 
 def check_channels(image: Picture, channels: int, source: str) -> None:

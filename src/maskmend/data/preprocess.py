@@ -15,14 +15,13 @@ from torch import Tensor
 from ..errors import InputError
 from ..types import IGNORE
 from .formats import Picture
-from .plan import MULTIPLE, DataConfig, Normalisation, Plan, check_channels, make_plan, padded
+from .plan import MULTIPLE, DataConfig, Normalisation, Plan, check_channels, make_plan
 
 __all__ = [
     "MULTIPLE",
     "DataConfig",
     "Plan",
     "make_plan",
-    "padded",
     "preprocess_image",
     "preprocess_label",
     "resample",

@@ -25,7 +25,7 @@ from .cache import Cache, Stored, content_hash
 from .dataset import Case, Dataset, case_arrays
 from .order import order, share
 from .patches import Window, draw_window, foreground_points, whole_window
-from .preprocess import Plan, padded, preprocess_image, preprocess_label
+from .preprocess import Plan, preprocess_image, preprocess_label
 from .refined import RefinedStore
 from .sidemaps import SIDEMAPS
 
@@ -235,7 +235,7 @@ class CaseSet:
         A shape that networks do not take is filled up to the next that they do, as patches are.
         """
         mine = range(self.world.rank, len(self), self.world.size)
-        for shape, group in groupby(mine, key=lambda i: padded(self._prepared[i].shape)):
+        for shape, group in groupby(mine, key=lambda i: self.plan.padded(self._prepared[i].shape)):
             rows = list(group)
             for start in range(0, len(rows), batch_size):
                 some = rows[start : start + batch_size]
@@ -256,7 +256,7 @@ class CaseSet:
             raise ValueError(f"cannot write the map {name!r}: a training set stores {REFINED!r}, if it has a store")
         for i, label in zip(index.tolist(), value.cpu().numpy(), strict=True):
             given = self._prepared[i].label
-            inside = whole_window(given.shape, padded(given.shape)).target
+            inside = whole_window(given.shape, self.plan.padded(given.shape)).target
             self.refined.write(self.cases[i].name, label[inside].astype(given.dtype), self._refined(i))
 
     def commit(self) -> int:

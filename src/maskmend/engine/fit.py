@@ -202,7 +202,7 @@ class Fit:
             }
             checkpoint.save(path or self.last, state)
             if path is None:
-                now = state["data"].get("generation", 0)
+                now = self.data.state_dict()["generation"]
                 self.data.prune({self.kept, now})
                 self.kept = now
 
@@ -211,7 +211,7 @@ class Fit:
         self.update.load_state_dict(state["update"])
         self.data.load_state_dict(state["data"])
         self.done, self.best, self.scores = state["done"], state["best"], state["scores"]
-        self.kept = state["data"].get("generation", 0)
+        self.kept = state["data"]["generation"]
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:

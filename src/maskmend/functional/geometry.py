@@ -13,6 +13,9 @@ def distance_weight(distance: Tensor, elapsed: float, cap: float) -> Tensor:
     return (distance.clamp_max(cap) - elapsed * cap).clamp_min(1.0)
 
 
-def ring_weight(rings: Tensor, epoch: int, cap: float, period: int = 10) -> Tensor:
-    """clip(rings, 1, max(T + 1 - floor(e / period), 1)): the weight of GSD-Net's released code, whose cap shrinks."""
+def ring_weight(rings: Tensor, epoch: int, cap: float, period: int) -> Tensor:
+    """clip(rings, 1, max(T + 1 - floor(e / period), 1)): the weight of GSD-Net's released code, whose cap shrinks.
+
+    ``rings`` (B, *S) in pixels; ``period`` in epochs, 10 there.
+    """
     return rings.clamp_max(max(cap + 1 - epoch // period, 1.0)).clamp_min(1.0)

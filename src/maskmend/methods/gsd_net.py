@@ -30,6 +30,9 @@ class Config(types.Config):
     jitter: float = Field(0.5, ge=0, description="strength of the second view A(x) (released; 0.05 for CT, ultrasound)")
     weight: Literal["distance", "rings", "none"] = Field("distance", description="GDA: Eq. 9; the released clip; off")
     weight_cap: float = Field(10.0, ge=1, description="T of Eq. 9, pixels: 10 at 256², 5 at 128² (Sec. 4.2)")
+    weight_epochs: int = Field(
+        10, ge=1, description="of the released clip: epochs until its cap drops by one (MMIS: 20)"
+    )
     refine: Literal["superpixel", "pixel", "rings", "none"] = Field(
         "superpixel", description="who votes on a dropped pixel: superpixel (SGLR), itself (LR), its ring (released)"
     )
@@ -111,7 +114,7 @@ class GSDNet(Method):
         if self.config.weight == "distance":
             return distance_weight(batch.maps["distance"], at.epoch / at.epochs, self.config.weight_cap)
         if self.config.weight == "rings":
-            return ring_weight(batch.maps["rings"], at.epoch, self.config.weight_cap)
+            return ring_weight(batch.maps["rings"], at.epoch, self.config.weight_cap, self.config.weight_epochs)
         return torch.ones(batch.label.shape, device=batch.label.device)
 
     @torch.no_grad()

@@ -20,6 +20,7 @@ from ..engine.world import World, launch
 from ..errors import InputError
 from ..infer.validate import Validation
 from ..methods import Method
+from ..networks import total_stride
 from ..types import Batch, Trust
 from .runs import build_method, write_run
 
@@ -76,6 +77,7 @@ def train(
     world.wait()
     plan = make_plan(data, cases, run.data)
     model = build_method(run, plan)
+    plan = plan.for_stride(total_stride(model, plan.dims))
     if world.leads:
         write_run(output, run, plan)
     sets = [
