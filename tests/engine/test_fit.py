@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import ClassVar
 
@@ -116,7 +117,7 @@ def test_best_and_last_are_both_kept(toy: Path, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_stops_the_run_with_a_cure(toy: Path, tmp_path: Path) -> None:
     fit = toy_fit(toy, tmp_path, "supervised", epochs=2)
-    fit.optim = fit.optim.model_copy(update={"lr": 1e12})
+    fit.optim = fit.optim.model_copy(update={"name": "sgd", "lr": 1e30})
     with pytest.raises(InputError, match=r"lower optim\.lr"):
         fit.run()
 
@@ -142,3 +143,13 @@ def test_tensorboard_and_mlflow_on_request(tmp_path: Path, monkeypatch: pytest.M
     log.close()
     assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
     assert any("0.25" in path.read_text() for path in (tmp_path / "tracked").rglob("metrics/train/loss"))
+
+
+def test_a_run_is_not_resumed_on_changed_labels(toy: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy" / "data"
+    shutil.copytree(toy, copy)
+    toy_fit(copy, tmp_path / "run", "supervised", stop_after=2).run()
+    label = copy / "labelsTr" / "case05.png"
+    shutil.copy(copy / "labelsTr" / "case06.png", label)
+    with pytest.raises(InputError, match="changed since the run began"):
+        toy_fit(copy, tmp_path / "run", "supervised", resume=True).run()

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from ..errors import InputError
 VERSION = 1
 """Raised when what is stored under a key would be computed differently."""
 
-Key = str | Mapping[str, Any]
+Key = str | Mapping[str, Any] | Sequence[Any]
 
 
 def digest(key: Key) -> str:

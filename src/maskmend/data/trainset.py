@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..functional.rng import fold
 from ..progress import track
 from ..types import IGNORE, Batch
-from .cache import Cache, Stored, content_hash
+from .cache import Cache, Stored, content_hash, digest
 from .dataset import Case, Dataset, case_arrays
 from .order import order, share
 from .patches import Window, draw_window, foreground_points, whole_window
@@ -273,10 +273,24 @@ class CaseSet:
         if self.refined is not None:
             self.refined.prune(keep)
 
+    @property
+    def content(self) -> str:
+        """One digest of every image and label, as prepared."""
+        return digest([[case.image.key, case.label.key] for case in self._prepared])
+
     def state_dict(self) -> dict[str, Any]:
-        """{"generation": int} of the refined labels."""
-        return self.refined.state_dict() if self.refined else {"generation": 0}
+        """The generation of the refined labels, and what they refine."""
+        return {"generation": self.refined.generation if self.refined else 0, "content": self.content}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a generation of refined labels.
+
+        Raises:
+            InputError: the images or labels are not those that the state was saved with.
+        """
+        if state["content"] != self.content:
+            raise InputError(
+                f"{self.dataset.root}: images, labels or their preparation changed since the run began; start a new run."
+            )
         if self.refined:
             self.refined.load_state_dict(state)

@@ -42,7 +42,7 @@ class Meter:
         self.words = f", loss {values['loss']:.3f}" if "loss" in values else ""
 
     def scored(self, epoch: int, scores: dict[str, float]) -> None:
-        if not self.show:
+        if not self.show or not scores:
             return
         words = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
         left = (time.perf_counter() - self.since) / (epoch + 1) * (self.epochs - epoch - 1)

@@ -31,7 +31,7 @@ class Config(types.Config):
     weight: Literal["distance", "rings", "none"] = Field("distance", description="GDA: Eq. 9; the released clip; off")
     weight_cap: float = Field(10.0, ge=1, description="T of Eq. 9, pixels: 10 at 256², 5 at 128² (Sec. 4.2)")
     weight_epochs: int = Field(
-        10, ge=1, description="of the released clip: epochs until its cap drops by one (MMIS: 20)"
+        10, ge=1, description="epochs until the released clip drops by one (MMIS: 20)"
     )
     refine: Literal["superpixel", "pixel", "rings", "none"] = Field(
         "superpixel", description="who votes on a dropped pixel: superpixel (SGLR), itself (LR), its ring (released)"
