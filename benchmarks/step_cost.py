@@ -1,24 +1,23 @@
 """What does a training step of each method cost over its bound? A table of docs/results.md.
 
-    python benchmarks/step_cost.py [--device cuda] [--repeats 9]
+    python benchmarks/step_cost.py [--device cuda] [--repeats 5]
 
 The bound of a step is its passes through a network, counted while it runs, times what a pass of the plain network costs
 in the same process: forward and backward, no loss, no optimiser. Everything is timed in turns and the medians compared,
-so that a busy machine slows both sides alike. On the CPU it is the processor time of one thread, and peak memory is the
-resident memory that three steps of the method add to a process of their own; on a GPU, time between two CUDA events and
-the most memory that PyTorch had allocated.
+so that a busy machine slows both sides alike. On the CPU it is the processor time of one thread, and peak memory is
+what making the method and its first steps add to the resident memory of a process of their own; on a GPU it is the time
+between two CUDA events, and the most memory that PyTorch had allocated.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
-import platform
 import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 
@@ -50,13 +49,20 @@ class Setting:
     size: tuple[int, ...]
     precision: torch.dtype = torch.float32
 
+    @property
+    def layout(self) -> torch.memory_format:
+        """As the engine has it."""
+        return torch.channels_last if len(self.size) == 2 else torch.contiguous_format
+
     def __str__(self) -> str:
         size = "×".join(map(str, self.size))
         return f"{self.count}×{self.channels}×{size}, {'fp32' if self.precision == torch.float32 else 'bf16'}"
 
 
-CPU = [Setting(8, 1, (128, 128)), Setting(8, 3, (128, 128)), Setting(2, 1, (32, 48, 32))]
-GPU = [Setting(16, 1, (256, 256)), Setting(16, 3, (256, 256)), Setting(2, 1, (96, 96, 96))]
+SETTINGS = {
+    "cpu": [Setting(4, 3, (128, 128)), Setting(1, 1, (32, 48, 32))],
+    "cuda": [Setting(16, 3, (256, 256)), Setting(2, 1, (96, 96, 96))],
+}
 
 
 def make_batch(setting: Setting, device: torch.device) -> Batch:
@@ -75,7 +81,7 @@ def make_batch(setting: Setting, device: torch.device) -> Batch:
     trust = torch.tensor([Trust.CLEAN if i < setting.count / 2 else Trust.NOISY for i in range(setting.count)])
     tensors = {name: torch.from_numpy(value) for name, value in maps.items()}
     batch = Batch(
-        torch.from_numpy(np.stack(images)),
+        torch.from_numpy(np.stack(images)).contiguous(memory_format=setting.layout),
         torch.from_numpy(np.stack(labels)),
         trust,
         torch.arange(setting.count),
@@ -84,8 +90,9 @@ def make_batch(setting: Setting, device: torch.device) -> Batch:
     return batch.to(device)
 
 
-def make_network(setting: Setting) -> Network:
-    return build(NetworkConfig(), setting.channels, 2, len(setting.size))
+def make_network(setting: Setting, device: torch.device) -> Network:
+    network = build(NetworkConfig(), setting.channels, 2, len(setting.size))
+    return network.to(device, memory_format=setting.layout)  # type: ignore[call-overload,no-any-return]
 
 
 def variants() -> Iterator[tuple[str, str, dict[str, object]]]:
@@ -101,7 +108,7 @@ class Step:
     def __init__(self, name: str, parameters: dict[str, object], setting: Setting, device: torch.device) -> None:
         cls, config = methods.find(name)
         seed_all(0)
-        self.method: Method = cls(partial(make_network, setting), config(**parameters)).to(device).train()
+        self.method: Method = cls(partial(make_network, setting, device), config(**parameters)).train()
         self.update = Updater(self.method, OptimConfig(), World(device=device))
         self.batch, self.setting = make_batch(setting, device), setting
         with self._counting():
@@ -132,7 +139,7 @@ class Plain:
 
     def __init__(self, setting: Setting, device: torch.device, learn: bool = True) -> None:
         seed_all(0)
-        self.network, self.setting, self.learn = make_network(setting).to(device).train(), setting, learn
+        self.network, self.setting, self.learn = make_network(setting, device).train(), setting, learn
         self.image = make_batch(setting, device).image
         self.gradient = torch.randn(setting.count, 2, *setting.size, device=device) / self.image[:, 0].numel()
         self.parameters = list(self.network.parameters())
@@ -155,31 +162,31 @@ def milliseconds(run: Callable[[], None], device: torch.device) -> float:
         start = time.thread_time()
         run()
         return 1e3 * (time.thread_time() - start)
-    start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
+    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    before.record()
     run()
-    stop.record()
-    stop.synchronize()
-    return float(start.elapsed_time(stop))
+    after.record()
+    after.synchronize()
+    return float(before.elapsed_time(after))
 
 
 def peak_mib(make: Callable[[], Callable[[], None]], device: torch.device) -> float:
-    """What making and three calls of it add to memory at the worst moment."""
+    """What making it and two calls of it add to memory at the worst moment."""
     if device.type == "cuda":
-        before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
         run = make()
-        for _ in range(3):
-            run()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
+        run()
+        run()
+        return float(torch.cuda.max_memory_allocated() - before) / 2**20
     fork = multiprocessing.get_context("fork")
     receive, send = fork.Pipe(duplex=False)
 
     def child() -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         run = make()
-        for _ in range(3):
-            run()
+        run()
+        run()
         send.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10)
 
     process = fork.Process(target=child)
@@ -189,43 +196,49 @@ def peak_mib(make: Callable[[], Callable[[], None]], device: torch.device) -> fl
     return found
 
 
-def measure(setting: Setting, device: torch.device, repeats: int) -> Iterator[str]:
+def makers(setting: Setting, device: torch.device) -> dict[str, Callable[[], Callable[[], None]]]:
+    """What makes the plain pass, the pass without gradient, and a step of each method."""
+    plain = {"one plain pass": partial(Plain, setting, device), "forward": partial(Plain, setting, device, learn=False)}
+    return plain | {label: partial(Step, name, parameters, setting, device) for label, name, parameters in variants()}
+
+
+def rows(setting: Setting, device: torch.device, repeats: int, peaks: dict[str, float]) -> Iterator[str]:
     """The rows of one setting."""
-    make = {label: partial(Step, name, parameters, setting, device) for label, name, parameters in variants()}
-    peaks = {"plain": peak_mib(partial(Plain, setting, device), device)}
-    peaks |= {label: peak_mib(step, device) for label, step in make.items()}
-    steps = {label: step() for label, step in make.items()}
-    plain, look = Plain(setting, device), Plain(setting, device, learn=False)
-    runs: dict[str, Callable[[], None]] = {"plain": plain, "look": look, **steps}
-    times: dict[str, list[float]] = {name: [] for name in runs}
+    runs = {label: make() for label, make in makers(setting, device).items()}
+    times: dict[str, list[float]] = {label: [] for label in runs}
     for repeat in range(repeats + 1):
-        for name, run in runs.items():
+        for label, run in runs.items():
             spent = milliseconds(run, device)
             if repeat:  # the first warms up
-                times[name].append(spent)
-    took = {name: median(values) for name, values in times.items()}
-    yield f"| {setting} | one plain pass | 1 | | {took['plain']:.1f} | | {peaks['plain']:.0f} |"
-    for label, step in steps.items():
-        bound = step.passes * took["plain"] + step.looks * took["look"]
-        passes = f"{step.passes}" + f" + {step.looks} forward" * bool(step.looks)
-        ratio = f"{took[label] / bound:.2f}" + " (missed)" * (took[label] / bound > GOAL + 0.005)
-        yield f"| | {label} | {passes} | {bound:.1f} | {took[label]:.1f} | {ratio} | {peaks[label]:.0f} |"
+                times[label].append(spent)
+    took = {label: median(values) for label, values in times.items()}
+    one = took["one plain pass"]
+    yield f"| {setting} | one plain pass | 1 | | {one:.1f} | | {peaks['one plain pass']:.0f} |"
+    for label, step in runs.items():
+        if isinstance(step, Step):
+            bound = step.passes * one + step.looks * took["forward"]
+            passes = f"{step.passes}" + f" + {step.looks} forward" * bool(step.looks)
+            ratio = f"{took[label] / bound:.2f}" + " (missed)" * (took[label] / bound > GOAL + 0.005)
+            yield f"| | {label} | {passes} | {bound:.1f} | {took[label]:.1f} | {ratio} | {peaks[label]:.0f} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=5)
     asked = parser.parse_args()
     device = torch.device(asked.device)
     torch.set_num_threads(1)
-    machine = platform.processor() or platform.machine()
+    machine = f"one thread, {torch.backends.cpu.get_cpu_capability()}"
     print(f"{torch.cuda.get_device_name() if device.type == 'cuda' else machine}, PyTorch {torch.__version__}\n")
-    print("| setting | method | passes | bound, ms | step, ms | ratio | peak memory, MiB |\n|---|---|---|---|---|---|---|")
-    for setting in CPU if device.type == "cpu" else GPU:
-        for precision in (torch.float32, torch.bfloat16):
-            for row in measure(Setting(setting.count, setting.channels, setting.size, precision), device, asked.repeats):
-                print(row, flush=True)
+    print(
+        "| setting | method | passes | bound, ms | step, ms | ratio | peak memory, MiB |\n|---|---|---|---|---|---|---|"
+    )
+    settings = [replace(s, precision=p) for s in SETTINGS[asked.device] for p in (torch.float32, torch.bfloat16)]
+    peaks = [{label: peak_mib(make, device) for label, make in makers(s, device).items()} for s in settings]
+    for setting, peak in zip(settings, peaks, strict=True):
+        for row in rows(setting, device, asked.repeats, peak):
+            print(row, flush=True)
 
 
 if __name__ == "__main__":

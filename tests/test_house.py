@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "maskmend"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"types", "errors", "progress"}
+BASE = {"types", "errors", "progress", "words"}
 TOOLS = BASE | {"functional"}
 LEARN = TOOLS | {"networks", "methods"}
 ENGINE = LEARN | {"noise", "data", "metrics", "engine"}
@@ -26,6 +26,7 @@ MAY_IMPORT = {  # room -> rooms of ours it may lead to, itself aside
     "types": set(),
     "errors": set(),
     "progress": set(),
+    "words": {"errors"},
     "functional": BASE,
     "noise": TOOLS,
     "data": TOOLS,

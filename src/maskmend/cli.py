@@ -5,27 +5,28 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
-from .errors import InputError
+from .errors import InputError, full_disk
 from .words import pair
 
 Device = Literal["auto", "cpu", "cuda"]
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Verb(TyperCommand):
     """A command whose expected failures end in one sentence and an exit code; a bug still shows its traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Exit codes: 2 when the input is wrong or the disk full, 130 when interrupted."""
+        """Exit codes: 2 when the input is wrong, a file or the disk refuses, 130 when interrupted."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _warn
+                return super().invoke(ctx)
         except InputError as error:
             _fail(str(error))
         except KeyboardInterrupt:
@@ -33,18 +34,28 @@ class Verb(TyperCommand):
             typer.secho(f"stopped; the same command {again}.", fg="yellow", err=True)
             raise typer.Exit(130) from None
         except Exception as error:
-            full = next((cause for cause in _chain(error) if isinstance(cause, OSError) and cause.errno in FULL), None)
-            if full is None:
+            sentence = _circumstance(error, ctx.params.get("output") or Path.cwd())
+            if sentence is None:
                 raise
-            place = full.filename or ctx.params.get("output") or Path.cwd()
-            _fail(f"no space left on the disk of {os.fsdecode(place)}; free some or choose another folder.")
+            _fail(sentence)
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and everything that led to it."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+def _circumstance(error: Exception, output: Path) -> str | None:
+    """A sentence for what the machine refuses: room on the disk, a file, memory. None for a bug."""
+    if full := full_disk(error):
+        place = os.fsdecode(full.filename2 or full.filename or output)
+        return f"no space left on the disk of {place}; free some or choose another folder."
+    if isinstance(error, OSError) and error.strerror and error.errno != errno.EPIPE:
+        place = os.fsdecode(error.filename or output)
+        return f"{place}: {error.strerror.lower()}; check the path and its permissions."
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+        return "the memory does not suffice; take smaller batches or patches, or a larger machine."
+    return None
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning as a sentence, without the line of code it comes from."""
+    typer.secho(f"warning: {message}", fg="yellow", err=True)
 
 
 def _fail(sentence: str) -> None:
@@ -61,6 +72,14 @@ def _show(table: Any) -> None:
     Console(width=None if sys.stdout.isatty() else 200).print(
         table, markup=False, highlight=False, soft_wrap=isinstance(table, str)
     )
+
+
+def _numbers(text: str) -> list[float]:
+    """ "0.02,0.05" -> [0.02, 0.05]."""
+    try:
+        return [float(word) for word in text.split(",") if word.strip()]
+    except ValueError:
+        raise InputError(f"cannot read {text!r}: write numbers between commas, as in 0.02,0.05,0.1.") from None
 
 
 def _version(asked: bool) -> None:
@@ -104,7 +123,7 @@ def prepare(
         Path, typer.Argument(metavar="SOURCE", help="Folder with images/ and masks/, or with an MSD dataset.json.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DATASET", help="New nnU-Net data set.")],
-    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the cases kept apart for testing.")] = 0.0,
+    test: Annotated[float, typer.Option(help="Share of the cases kept apart for testing.")] = 0.0,
     threshold: Annotated[int, typer.Option(help="Grey masks: foreground is what is above this value.")] = 127,
     seed: Annotated[int, typer.Option(help="Chooses the test cases.")] = 0,
 ) -> None:
@@ -125,9 +144,9 @@ def simulate(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="NOISY", help="New data set with the corrupted masks.")
     ],
-    noise: Annotated[str, typer.Option(help="Kind of noise: markov, dilation, erosion, …")],
+    noise: Annotated[str, typer.Option(help="Kind of noise: markov, dilate_erode.")],
     parameters: Words = None,
-    fraction: Annotated[float, typer.Option(min=0, max=1, help="Share of the training masks to corrupt.")] = 1.0,
+    fraction: Annotated[float, typer.Option(help="Share of the training masks to corrupt.")] = 1.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same masks.")] = 0,
 ) -> None:
     """Corrupt the training masks of a data set, and remember what was done to each."""
@@ -159,20 +178,31 @@ def train(
     fast_dev_run: Annotated[
         bool, typer.Option("--fast-dev-run", help="A few steps of everything, to see that it runs.")
     ] = False,
+    search: Annotated[
+        str | None,
+        typer.Option(metavar="PARAMETER", help="First find this parameter by short trainings: tau of gsd_net, say."),
+    ] = None,
+    candidates: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Values that the search tries; else the method's own.")
+    ] = None,
+    search_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of each of the search's trainings; else as many as the run's.")
+    ] = None,
 ) -> None:
     """Train a model on masks that are partly wrong."""
     from .verbs.train import train
 
-    result = train(
-        dataset,
-        output,
-        method=method,
-        config=config,
-        overrides=overrides or [],
-        resume=resume,
-        device=device,
-        fast_dev_run=fast_dev_run,
-    )
+    words = overrides or []
+    asked: dict[str, Any] = {"method": method, "config": config, "resume": resume, "device": device}
+    asked["fast_dev_run"] = fast_dev_run
+    if search:
+        from .verbs.search import search as find
+
+        tried = _numbers(candidates or "")
+        found = find(dataset, output, search, overrides=words, candidates=tried, epochs=search_epochs, **asked)
+        _show(found.table())
+        words = [*words, found.word]
+    result = train(dataset, output, overrides=words, **asked)
     _show(result.table())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import Field, ValidationError
 
-from . import methods
+from . import methods, networks
 from .data.augment import AugmentConfig
 from .data.plan import DataConfig
 from .engine.events import EventsConfig
@@ -23,7 +23,17 @@ from .types import Config
 from .words import pair
 
 Tree = dict[str, Any]
+Problem = Mapping[str, Any]
 C = TypeVar("C", bound=Config)
+T = TypeVar("T")
+
+
+class SettingError(InputError):
+    """A setting is wrong; ``key`` is its dotted name."""
+
+    def __init__(self, key: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.key = key
 
 
 class RunConfig(Config):
@@ -58,23 +68,52 @@ def load_config(file: Path | None = None, method: str | None = None, overrides: 
         InputError: unreadable file, malformed word, unknown key (its neighbour is named) or wrong value.
     """
     tree = read_tree(file) if file else {}
-    if method is not None:
-        parameters = tree.get("method", {})
-        tree["method"] = parameters if parameters.get("name") == method else {"name": method}
-    tree.setdefault("method", {}).setdefault("name", "gsd_net")
+    try:
+        return _assemble(tree, method, overrides)
+    except SettingError as error:
+        said = [word.partition("=")[0] for word in overrides] + ["method.name"] * (method is not None)
+        if file is None or any(f"{error.key}.".startswith(f"{key}.") for key in said):
+            raise
+        raise InputError(f"{file}: {error}") from None
+
+
+def _assemble(tree: Tree, method: str | None, overrides: Sequence[str]) -> RunConfig:
+    own = tree.setdefault("method", {})
+    if isinstance(own, dict):
+        tree["method"] = {"name": method or "gsd_net"} | (own if method in (None, own.get("name")) else {})
     for word in overrides:
         override(tree, word)
-    config = parse(RunConfig, tree)
+    if not isinstance(tree["method"], dict):
+        raise SettingError("method", f"method={tree['method']!r}: {_group('method')}.")
+    _, settings = _known("method.name", methods.find, str(tree["method"]["name"]))
+    config = parse(RunConfig, tree, also=tuple(settings_of(settings, "method.")))
+    _known("network.name", networks.find, config.network.name)
     _, parameters = config.method_parts()
     return config.model_copy(update={"method": {"name": config.method_name, **parameters.model_dump()}})
 
 
-def read_tree(file: Path) -> Tree:
-    """The mapping in a YAML file."""
+def _known(key: str, find: Callable[[str], T], name: str) -> T:
+    """What ``find`` knows by a name that stands under ``key``."""
     try:
-        tree = yaml.safe_load(file.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
+        return find(name)
+    except InputError as error:
+        raise SettingError(key, str(error)) from None
+
+
+def read_tree(file: Path) -> Tree:
+    """The mapping in a YAML file.
+
+    Raises:
+        InputError: the file is missing, not YAML, or holds something else than keys and values.
+    """
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}); name a YAML file of settings.") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        what = f"line {mark.line + 1}: {problem}" if mark else "it is not text"
+        raise InputError(f"{file} is not YAML ({what}); write KEY: VALUE.") from None
     if not isinstance(tree, dict):
         raise InputError(f"{file} must hold keys and values, as `maskmend train` writes them to config.yaml.")
     return tree
@@ -96,27 +135,61 @@ def override(tree: Tree, word: str) -> None:
     tree[leaf] = value
 
 
-def parse(cls: type[C], tree: Mapping[str, Any], place: str = "") -> C:
-    """``cls`` from a mapping.
+def parse(cls: type[C], tree: Mapping[str, Any], place: str = "", also: Sequence[str] = ()) -> C:
+    """``cls`` from a mapping. ``also``: settings that lie elsewhere, and may have been meant.
 
     Raises:
-        InputError: one sentence about the first key that is unknown or whose value does not fit.
+        SettingError: one sentence about the first key that is unknown or whose value does not fit.
     """
     try:
         return cls.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join([place, *map(str, first["loc"])]).strip(".")
-        if first["type"] == "extra_forbidden":
-            raise InputError(f"unknown setting {where}; {_neighbours(cls, first['loc'])}") from None
-        raise InputError(f"{where}={first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}.") from None
+        problems: list[Problem] = list(error.errors())
+    keys, value = _locate(tree, problems[0])
+    key = ".".join([place, *keys]).strip(".")
+    if problems[0]["type"] == "extra_forbidden":
+        known = [*settings_of(cls, f"{place}." if place else ""), *also]
+        raise SettingError(key, f"unknown setting {key}; {_instead(key, known)}")
+    why = {_reason(problem, key): None for problem in problems if _locate(tree, problem)[0] == keys}
+    raise SettingError(key, f"{key}={value!r}: {', or '.join(why)}.")
 
 
-def _neighbours(cls: type[Config], location: tuple[int | str, ...]) -> str:
-    for key in location[:-1]:
-        inner = cls.model_fields[str(key)].annotation
-        if not (isinstance(inner, type) and issubclass(inner, Config)):
+def settings_of(cls: type[Config], place: str = "") -> Iterator[str]:
+    """Dotted names of all settings, groups too."""
+    for name, field in cls.model_fields.items():
+        yield f"{place}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Config):
+            yield from settings_of(field.annotation, f"{place}{name}.")
+
+
+def _locate(tree: Any, problem: Problem) -> tuple[list[str], Any]:
+    """Key and value of the setting that is wrong; pydantic's location goes on into the types that were tried."""
+    keys: list[str] = []
+    for part in problem["loc"]:
+        if not isinstance(tree, Mapping) or (part not in tree and problem["type"] != "missing"):
             break
-        cls = inner
-    near = get_close_matches(str(location[-1]), cls.model_fields, n=1, cutoff=0.5)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(cls.model_fields)}."
+        keys.append(str(part))
+        tree = tree.get(part)
+    return keys, tree
+
+
+def _reason(problem: Problem, key: str) -> str:
+    if problem["type"] in ("model_type", "dict_type"):
+        return _group(key)
+    why = str(problem["msg"]).removeprefix("Value error, ").replace("Input should", "it should", 1)
+    return why[0].lower() + why[1:]
+
+
+def _group(key: str) -> str:
+    return f"it is a group of settings; give {key}.NAME=VALUE, or in a file {key}: {{NAME: VALUE}}"
+
+
+def _instead(key: str, known: Sequence[str]) -> str:
+    """The setting that was meant: of this very name elsewhere, of nearly this name here, of nearly this elsewhere."""
+    group, _, leaf = key.rpartition(".")
+    leaves = {name.rpartition(".")[2]: name for name in reversed(known)}
+    here = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == group}
+    for names, cutoff in ((leaves, 1.0), (here, 0.6), (leaves, 0.75)):
+        if near := get_close_matches(leaf, names, n=1, cutoff=cutoff):
+            return f"did you mean {names[near[0]]}?"
+    return f"known are {', '.join(here)}."

@@ -1,8 +1,21 @@
 """What goes wrong through no fault of the program."""
 
+from __future__ import annotations
+
+import errno
+
 
 class InputError(ValueError):
     """Something the user gave is wrong. The message is one sentence: the place, the value, the cure.
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def full_disk(error: BaseException | None) -> OSError | None:
+    """The refusal of a full disk, or of a used-up quota, that ``error`` is or was led to by; None for anything else."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

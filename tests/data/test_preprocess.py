@@ -250,6 +250,7 @@ def test_real_volumes_come_back_on_their_own_grid(real_data, tmp_path) -> None:
         normalisation=({"scheme": "zscore"},),
         foreground=0,
         sidemaps={},
+        multiple=(16, 16, 16),
     )
     fine = preprocess_label(label, plan)
     back = restore(np.stack([fine == k for k in range(3)]), Picture(label.array[None], label.geometry), plan).argmax(0)

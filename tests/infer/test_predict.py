@@ -36,6 +36,7 @@ def plan_of(patch: tuple[int, ...], channels: int = 1, classes: int = 2, **more:
         "normalisation": (Normalisation(scheme="none"),) * channels,
         "foreground": 0.3,
         "sidemaps": SideMapConfig(),
+        "multiple": (16,) * len(patch),
     }
     return Plan(**settings | more)
 

@@ -6,6 +6,7 @@ import errno
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -182,6 +183,33 @@ def test_full_disk_is_one_sentence(verbs: Verbs, wrapped: bool) -> None:
     assert result.stderr == "error: no space left on the disk of RUN; free some or choose another folder.\n"
 
 
+def test_a_refused_file_is_one_sentence(verbs: Verbs) -> None:
+    verbs.put("train", PermissionError(errno.EACCES, "Permission denied", "D/secret.png"))
+    result = run("train D -o RUN")
+    assert result.exit_code == 2
+    assert result.stderr == "error: D/secret.png: permission denied; check the path and its permissions.\n"
+
+
+def test_too_little_memory_is_one_sentence(verbs: Verbs) -> None:
+    verbs.put("train", type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"))
+    result = run("train D -o RUN")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: the memory does not suffice; take smaller batches")
+
+
+def test_a_warning_is_a_sentence(verbs: Verbs, monkeypatch: pytest.MonkeyPatch) -> None:
+    verbs.put("evaluate")
+    home = sys.modules["maskmend.verbs.evaluate"]
+
+    def evaluate(*_: Any, **__: Any) -> Any:
+        warnings.warn("P holds a mask without a reference.", stacklevel=2)
+        return RESULT
+
+    monkeypatch.setattr(home, "evaluate", evaluate)
+    result = run("evaluate P R")
+    assert (result.exit_code, result.stderr) == (0, "warning: P holds a mask without a reference.\n")
+
+
 def test_interrupt_says_how_to_go_on(verbs: Verbs) -> None:
     verbs.put("train", KeyboardInterrupt())
     verbs.put("evaluate", KeyboardInterrupt())
@@ -209,7 +237,7 @@ def test_verbs_are_functions_of_the_package(verbs: Verbs, monkeypatch: pytest.Mo
     from maskmend import train
 
     assert train("D", "RUN") is RESULT
-    monkeypatch.delitem(vars(maskmend), "train")
+    vars(maskmend).pop("train")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = maskmend.nothing
     assert {"prepare", "train", "__version__"} <= set(dir(maskmend))

@@ -6,12 +6,12 @@ key, so nothing stale can be found, and nothing needs to be invalidated.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,12 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, full_disk
 
 VERSION = 1
 """Raised when what is stored under a key would be computed differently."""
 
 Key = str | Mapping[str, Any] | Sequence[Any]
+
+
+HEADERS = threading.Lock()
+"""One header of an array at a time: numpy reads it by ``ast``, which Python 3.11 may fail in two threads at once
+(python/cpython#106905)."""
 
 
 def digest(key: Key) -> str:
@@ -75,7 +80,7 @@ def save_array(path: Path, array: np.ndarray, seal: bytes = b"") -> None:
     """Write ``array`` as .npy, then ``seal``, under a temporary name; flush it to the disk and rename it to ``path``.
 
     Raises:
-        InputError: the disk is full.
+        InputError: the disk is full, or the folder cannot be written.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     array = np.ascontiguousarray(array)
@@ -89,11 +94,11 @@ def save_array(path: Path, array: np.ndarray, seal: bytes = b"") -> None:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+        with suppress(OSError):
+            part.unlink()
+        why = "the disk is full" if full_disk(error) else f"it cannot be written ({error.strerror})"
         raise InputError(
-            f"{path.parent}: the disk is full; free some space there, or choose another folder."
+            f"{path.parent}: {why}; free some space there, or choose another folder (-o, or MASKMEND_CACHE)."
         ) from error
 
 
@@ -136,7 +141,8 @@ class Cache:
             with path.open("rb") as file:
                 if np.lib.format.read_magic(file) != (1, 0):
                     return None
-                shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+                with HEADERS:
+                    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
                 offset = file.tell()
                 end = offset + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
                 file.seek(end)

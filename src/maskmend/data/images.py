@@ -37,8 +37,9 @@ def list_images(place: Path, channels: int) -> Images:
             raise InputError(f"{path} and {other.name} are both the image of {name}; keep one of them there.")
     if not found:
         raise InputError(f"{place} holds no image; known endings are {', '.join(ENDINGS + LOSSY)}.")
+    one_file = all(len(by_channel) == 1 for by_channel in found.values())  # may hold all channels of a case
     for name, by_channel in found.items():
         missing = [n for n in range(channels) if n not in by_channel]
-        if missing and len(by_channel) > 1:
+        if missing and not (one_file and 0 in by_channel):
             raise InputError(f"{place}: {name} lacks its channel {missing[0]:04d} of {channels}; add the file.")
     return [(name, tuple(files[n] for n in sorted(files))) for name, files in sorted(found.items())]

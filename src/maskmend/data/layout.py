@@ -68,7 +68,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"{path} is missing; give the folder of an nnU-Net data set, or make one with `maskmend prepare`."
         ) from error
@@ -151,8 +151,9 @@ def find_images(folder: Path, header: Header) -> dict[str, tuple[Path, ...]]:
             raise InputError(f"{path} has no channel number; name it {stem}_0000{ending}.")
         found.setdefault(match[1], {})[int(match[2])] = path
     channels = len(header.channel_names)
+    one_file = all(len(files) == 1 for files in found.values())  # may hold all channels of a case
     for name, files in found.items():
-        if sorted(files) not in (list(range(channels)), [0]):
+        if sorted(files) != list(range(channels)) and not (one_file and [*files] == [0]):
             missing = [n for n in range(channels) if n not in files]
             said = f"dataset.json names {channels} channel{'s' * (channels > 1)}"
             if missing:

@@ -31,10 +31,8 @@ def order(trust: Tensor, batch: Mapping[str, int], seed: int, epoch: int, steps:
     Raises:
         InputError: an unknown or an empty pool, or no pool at all.
     """
-    counts = {name: count for name, count in batch.items() if count}
-    if not counts:
-        raise InputError("train.batch asks for no case at all; give a pool a number, e.g. train.batch.any=8.")
-    rows = {name: _pool(trust, name) for name in counts}
+    rows = pools(trust, batch)
+    counts = {name: batch[name] for name in rows}
     if steps is None:
         steps = max((len(rows[name]), -(-len(rows[name]) // count)) for name, count in counts.items())[1]
     columns = [
@@ -54,6 +52,19 @@ def share(batch: Mapping[str, int], rank: int, size: int) -> Tensor:
         rows.append(torch.arange(first, first + count))
         start += size * count
     return torch.cat(rows)
+
+
+def pools(trust: Tensor, batch: Mapping[str, int]) -> dict[str, Tensor]:
+    """Positions in ``trust`` (N,) of each pool that ``batch`` takes cases from, int64.
+
+    Raises:
+        InputError: an unknown or an empty pool, a negative number, or no pool at all.
+    """
+    if negative := next((name for name, count in batch.items() if count < 0), None):
+        raise InputError(f"train.batch.{negative}={batch[negative]}: give 0 or more cases.")
+    if not any(batch.values()):
+        raise InputError("train.batch asks for no case at all; give a pool a number, e.g. train.batch.any=8.")
+    return {name: _pool(trust, name) for name, count in batch.items() if count}
 
 
 def _passes(rows: Tensor, total: int, place: tuple[int, int, str]) -> Tensor:

@@ -83,7 +83,16 @@ class Plan(Config):
         return tuple(-(-int(n) // k) * k for n, k in zip(shape, self.multiple, strict=True))
 
     def for_stride(self, stride: Sequence[int]) -> Plan:
-        """The plan for networks of this total stride: the patch is rounded up to it."""
+        """The plan for networks of this total stride: the patch is rounded up to it.
+
+        Raises:
+            InputError: the networks would shrink a patch to a single pixel.
+        """
+        if all(n <= s for n, s in zip(self.patch, stride, strict=True)):
+            raise InputError(
+                f"network.strides shrink {' × '.join(map(str, stride))}-fold and leave one pixel of a patch of "
+                f"{' × '.join(map(str, self.patch))}; give fewer strides, or a larger data.patch or data.size."
+            )
         plan = self.model_copy(update={"multiple": tuple(np.lcm(self.multiple, stride).tolist())})
         return plan.model_copy(update={"patch": plan.padded(self.patch)})
 

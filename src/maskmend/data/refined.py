@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .cache import save_array
+from .cache import HEADERS, save_array
 
 
 class RefinedStore:
@@ -84,7 +84,8 @@ class RefinedStore:
         path = self._at(self.generation) / f"{case}.npy"
         if not path.exists():
             return None
-        mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        with HEADERS:
+            mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         return mapped.view(np.ndarray)
 
     def _inherit(self, drafts: Path, written: set[str]) -> None:

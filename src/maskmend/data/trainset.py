@@ -199,9 +199,11 @@ class CaseSet:
         return draw_window(case.shape, plan.patch, case.foreground.open, plan.foreground, seed)
 
     def _read(self, rows: Sequence[int], windows: Sequence[Window], shape: Sequence[int]) -> Batch:
-        image = np.empty((len(rows), self.plan.channels, *shape), np.float32)
-        label = np.empty((len(rows), *shape), np.int64)
-        maps = {n: np.empty(label.shape, np.int64 if n == REFINED else SIDEMAPS[n].dtype) for n in self.maps}
+        # torch aligns its memory and numpy does not; by alignment, some matrix products round differently.
+        tensors = {name: torch.empty(len(rows), *shape, dtype=_dtype(name)) for name in ("label", *self.maps)}
+        images = torch.empty(len(rows), self.plan.channels, *shape)
+        image, maps = images.numpy(), {name: tensor.numpy() for name, tensor in tensors.items()}
+        label = maps.pop("label")
         for b, (i, part) in enumerate(zip(rows, windows, strict=True)):
             prepared = self._prepared[i]
             if not part.full:
@@ -215,8 +217,7 @@ class CaseSet:
                     out[b] = {REFINED: IGNORE, "superpixel": values.max() + 1}.get(name, 0)
                 out[b][part.target] = values
         index = torch.tensor(rows, dtype=torch.int64)
-        tensors = {name: torch.from_numpy(values) for name, values in maps.items()}
-        return Batch(torch.from_numpy(image), torch.from_numpy(label), self.trust[index], index, tensors)
+        return Batch(images, tensors.pop("label"), self.trust[index], index, tensors)
 
     def _refined(self, i: int) -> np.ndarray:
         mended = self.refined.read(self.cases[i].name) if self.refined else None
@@ -289,8 +290,11 @@ class CaseSet:
             InputError: the images or labels are not those that the state was saved with.
         """
         if state["content"] != self.content:
-            raise InputError(
-                f"{self.dataset.root}: images, labels or their preparation changed since the run began; start a new run."
-            )
+            raise InputError(f"{self.dataset.root}: images or labels changed since the run began; start a new run.")
         if self.refined:
             self.refined.load_state_dict(state)
+
+
+def _dtype(name: str) -> torch.dtype:
+    """Of a label or a map in a batch."""
+    return torch.float32 if name in SIDEMAPS and SIDEMAPS[name].dtype is np.float32 else torch.int64

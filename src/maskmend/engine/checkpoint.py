@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, full_disk
 
 FORMAT = 1
 
@@ -28,9 +28,9 @@ def save(path: Path, state: State) -> None:
             torch.save({"format": FORMAT, **state}, file)
             file.flush()
             os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:  # torch.save turns the one into the other
         part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno != errno.ENOSPC:
+        if not full_disk(error):
             raise
         raise InputError(f"{path}: the disk is full; free some space and continue with --resume.") from error
     if path.exists():
@@ -51,7 +51,8 @@ def load(path: Path, method: str) -> State:
     if not path.exists():
         raise InputError(f"{path} does not exist; train first, or name the folder of another run.")
     try:
-        state: State = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of strange pickles, which end as an error anyway
+            state: State = torch.load(path, map_location="cpu", weights_only=True)
         found, form = state["method_name"], state["format"]
     except Exception as error:
         raise InputError(

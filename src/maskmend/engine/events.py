@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,13 @@ from ..types import Config
 class EventsConfig(Config):
     tensorboard: bool = False
     mlflow: bool = False
+
+
+def check_trackers(config: EventsConfig) -> None:
+    """Raise InputError for a tracker that is asked for and not installed."""
+    for name, module in (("tensorboard", "tensorboard"), ("mlflow", "mlflow")):
+        if getattr(config, name) and find_spec(module) is None:
+            raise InputError(f"events.{name}=true needs {name}; install maskmend[{name}].")
 
 
 class Sink(Protocol):
@@ -68,10 +76,8 @@ def _whole_lines(path: Path) -> list[str]:
 
 class _TensorBoard:
     def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise InputError("events.tensorboard=true needs tensorboard; install maskmend[tensorboard].") from None
+        from torch.utils.tensorboard import SummaryWriter
+
         self.writer = SummaryWriter(folder / "tensorboard")
 
     def log(self, values: dict[str, float], step: int) -> None:
@@ -84,10 +90,8 @@ class _TensorBoard:
 
 class _MLflow:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        try:
-            from mlflow import MlflowClient
-        except ImportError:
-            raise InputError("events.mlflow=true needs mlflow; install maskmend[mlflow].") from None
+        from mlflow import MlflowClient
+
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(folder.parent / 'mlflow.db').resolve()}"
         self.client = MlflowClient(tracking_uri=uri)
         experiment = self.client.get_experiment_by_name("maskmend")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 from torch import Tensor
 
 from ..errors import InputError
@@ -28,7 +28,9 @@ class TrainConfig(Config):
     """How long, how much at once, how exactly."""
 
     epochs: int = Field(100, gt=0)
-    batch: dict[str, int] = Field({"any": 8}, description="rows of each pool: any, clean, imperfect, unlabeled")
+    batch: dict[str, NonNegativeInt] = Field(
+        {"any": 8}, description="rows of each pool: any, clean, imperfect, unlabeled"
+    )
     steps: int | None = Field(None, gt=0, description="optimiser steps in an epoch; by default one pass over the data")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="bf16 where the hardware has it")
     channels_last: bool = Field(True, description="memory format of 2D networks; faster on most hardware")
@@ -93,24 +95,32 @@ class Fit:
     def run(self) -> dict[str, float]:
         """Train to the end; the scores of the last validation."""
         self._prepare()
-        for epoch in range(self.train.epochs):
-            schedule = self.data.schedule(self.seed, epoch, self.train.batch, self.train.steps)
-            first = epoch * len(schedule)
-            if self.done >= first + len(schedule):
-                continue
-            self.meter.begin_epoch(epoch, self.train.epochs, len(schedule), self.done - first)
-            if self.done <= first:
-                self._begin_epoch(Progress(epoch, self.train.epochs, first, len(schedule)))
-            self.method.train()
-            for step, index in enumerate(schedule[self.done - first :], start=self.done):
-                self._step(Progress(epoch, self.train.epochs, step, len(schedule)), index)
+        try:
+            for epoch in range(self.train.epochs):
+                self._epoch(epoch)
                 if self.stop_after == self.done:
-                    return self.scores
-            self._end_epoch(epoch)
-        self.meter.close()
-        if self.log is not None:
-            self.log.close()
+                    break
+        finally:
+            self.meter.close()
+            if self.log is not None:
+                self.log.close()
         return self.scores
+
+    def _epoch(self, epoch: int) -> None:
+        """What is left of one epoch: refinement before its first step, the steps, validation after its last."""
+        schedule = self.data.schedule(self.seed, epoch, self.train.batch, self.train.steps)
+        first = epoch * len(schedule)
+        if self.done >= first + len(schedule):
+            return
+        self.meter.begin_epoch(epoch, self.train.epochs, len(schedule), self.done - first)
+        if self.done <= first:
+            self._begin_epoch(Progress(epoch, self.train.epochs, first, len(schedule)))
+        self.method.train()
+        for step, index in enumerate(schedule[self.done - first :], start=self.done):
+            self._step(Progress(epoch, self.train.epochs, step, len(schedule)), index)
+            if self.stop_after == self.done:
+                return
+        self._end_epoch(epoch)
 
     def _prepare(self) -> None:
         if self.train.threads:
@@ -148,14 +158,18 @@ class Fit:
         self.world.average_(b for b in self.method.buffers() if b.is_floating_point())
         self.done = at.step + 1
         self.meter.advance(len(index) * self.world.size)
-        if self.done % self.train.log_every == 0:
-            values = numbers(logs)
-            if not all(math.isfinite(v) for v in values.values()):
-                raise InputError(f"{self.folder}: step {self.done} gave {values}; lower optim.lr, or set optim.clip.")
-            self.meter.say(values)
-            self._log("train", self.done, values, epoch=at.epoch, lr=self.update.rate)
-        if self.done % self.train.save_every == 0:
+        ends = self.done % at.steps == 0
+        if ends or self.done % self.train.log_every == 0:
+            self._tell(at, numbers(logs))
+        if not ends and self.done % self.train.save_every == 0:  # the end of an epoch is saved with its scores
             self._save()
+
+    def _tell(self, at: Progress, values: dict[str, float]) -> None:
+        if not all(math.isfinite(v) for v in values.values()):
+            raise InputError(f"{self.folder}: step {self.done} gave {values}; lower optim.lr, or set optim.clip.")
+        self.meter.say(values)
+        if self.done % self.train.log_every == 0:
+            self._log("train", self.done, values, epoch=at.epoch, lr=self.update.rate)
 
     def _batch(self, at: Progress, index: Tensor) -> Batch:
         """This rank's rows of the step, each cut and augmented by the seed of its place in the whole batch."""
@@ -174,8 +188,9 @@ class Fit:
                 self.scores = self.validate(self.method)
             self._log("validation", self.done, self.scores, epoch=epoch)
             self.meter.scored(epoch, self.scores)
-        if self.validate is None or self.scores.get("dice", -math.inf) > self.best:
-            self.best = self.scores.get("dice", -math.inf)
+        better = self.scores.get("dice", -math.inf) > self.best
+        if better or self.validate is None or not self.best_path.exists():
+            self.best = max(self.best, self.scores.get("dice", -math.inf))
             self._save(self.best_path)
         self._save()
 

@@ -47,7 +47,7 @@ class Meter:
         words = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
         left = (time.perf_counter() - self.since) / (epoch + 1) * (self.epochs - epoch - 1)
         line = f"epoch {epoch + 1}/{self.epochs}{self.words}, validation: {words} ({self.rate:.0f} images/s"
-        self.console.print(f"{line}, about {left / 60:.1f} min left)", highlight=False)
+        self.console.print(f"{line}, about {left / 60:.1f} min left)", highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         if self.bar is not None:

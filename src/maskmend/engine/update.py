@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Literal
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from ..errors import InputError
 from ..methods.base import Method
 from ..types import Config, Progress
 from .world import World
+
+OPTIMIZERS = {
+    name.lower(): cls
+    for name, cls in vars(torch.optim).items()
+    if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
+}
+"""Every optimiser of torch.optim, by its name in lower case."""
+
+
+def _optimizer(name: str) -> str:
+    if name.lower() not in OPTIMIZERS:
+        near = get_close_matches(name.lower(), OPTIMIZERS, n=1) or [", ".join(sorted(OPTIMIZERS))]
+        raise ValueError(f"torch.optim has no such optimiser; use {near[0]}")
+    return name
 
 
 class OptimConfig(Config):
     """The optimiser and its learning rate. Defaults are GSD-Net's 2D setting (Sec. 4.2)."""
 
-    name: str = Field("sgd", description="any optimiser of torch.optim, by name")
+    name: Annotated[str, AfterValidator(_optimizer)] = Field("sgd", description="any of torch.optim, by name")
     lr: float = Field(0.005, gt=0, description="learning rate at the start")
     momentum: float = Field(0.9, ge=0, lt=1, description="for SGD")
     nesterov: bool = False
@@ -43,19 +57,8 @@ def learning_rate(config: OptimConfig, at: Progress) -> float:
 
 
 def make_optimizer(config: OptimConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser that ``config.name`` names, given those of our settings that it knows.
-
-    Raises:
-        InputError: torch.optim has no such optimiser.
-    """
-    known = {
-        name.lower(): cls
-        for name, cls in vars(torch.optim).items()
-        if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
-    }
-    if config.name.lower() not in known:
-        raise InputError(f"optim.name={config.name!r}: torch.optim has {', '.join(sorted(known))}.")
-    cls: Any = known[config.name.lower()]
+    """The optimiser that ``config.name`` names, given those of our settings that it knows."""
+    cls: Any = OPTIMIZERS[config.name.lower()]
     accepted = inspect.signature(cls).parameters
     options = {name: getattr(config, name) for name in ("lr", "momentum", "nesterov", "weight_decay")}
     return cls(parameters, **{name: value for name, value in options.items() if name in accepted})  # type: ignore[no-any-return]

@@ -13,8 +13,7 @@ def small_loss(loss: Tensor, keep: float, valid: Tensor) -> Tensor:
     loss (B, *S) float, valid (B, *S) bool -> (B, *S) bool. At least one pixel is kept where any is valid; pixels tied
     with the last one kept are kept too. A selection, never a full sort.
     """
-    count = int(valid.sum())
-    if count == 0:
+    if keep >= 1 or not (count := int(valid.sum())):
         return valid
     ranked = torch.where(valid, loss.float(), torch.inf).flatten()
     threshold = ranked.kthvalue(max(1, int(keep * count))).values

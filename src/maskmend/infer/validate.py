@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.formats import replacing
 from ..data.plan import Plan
 from ..data.trainset import CaseSet
 from ..engine.world import World
@@ -57,13 +58,11 @@ class Validation:
         return rows
 
     def _write(self, names: list[str], scores: np.ndarray) -> None:
-        part = self.table.with_suffix(".part")
-        with part.open("w", newline="") as file:
+        with replacing(self.table) as part, part.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["case", *(f"dice_{name}" for name in names)])
             for case, row in zip(self.cases.names, scores, strict=True):
                 writer.writerow([case, *(f"{value:.6f}" for value in row)])
-        part.replace(self.table)
 
 
 def batched(items: Iterable[int], count: int) -> Iterator[tuple[int, ...]]:

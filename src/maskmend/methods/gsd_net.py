@@ -30,9 +30,7 @@ class Config(types.Config):
     jitter: float = Field(0.5, ge=0, description="strength of the second view A(x) (released; 0.05 for CT, ultrasound)")
     weight: Literal["distance", "rings", "none"] = Field("distance", description="GDA: Eq. 9; the released clip; off")
     weight_cap: float = Field(10.0, ge=1, description="T of Eq. 9, pixels: 10 at 256², 5 at 128² (Sec. 4.2)")
-    weight_epochs: int = Field(
-        10, ge=1, description="epochs until the released clip drops by one (MMIS: 20)"
-    )
+    weight_epochs: int = Field(10, ge=1, description="epochs until the released clip drops by one (MMIS: 20)")
     refine: Literal["superpixel", "pixel", "rings", "none"] = Field(
         "superpixel", description="who votes on a dropped pixel: superpixel (SGLR), itself (LR), its ring (released)"
     )
@@ -138,7 +136,10 @@ class GSDNet(Method):
 
     @torch.no_grad()
     def search_loss(self, z1: Tensor, z2: Tensor, batch: Batch, loss: Tensor) -> Tensor:
-        """L_search: given labels where they are kept, inverted ones where they are dropped. Eq. 20."""
+        """L_search: given labels where they are kept, inverted ones where they are dropped. Eq. 20.
+
+        Smallest where tau is the share of errors that do not repeat; those that do (every mask too large) are learned.
+        """
         label, valid = batch.label, batch.label != IGNORE
         clean = small_loss(loss, 1 - self.config.tau, valid)
         given, inverted = (f(z1, label) + f(z2, label) for f in (ce, complement_ce))

@@ -12,12 +12,31 @@ from torch import nn
 from ..errors import InputError
 from .base import Network, NetworkConfig
 
-__all__ = ["Network", "NetworkConfig", "build", "names", "total_stride"]
+__all__ = ["Network", "NetworkConfig", "build", "find", "names", "total_stride"]
 
 
 def names() -> list[str]:
     """Every network that comes with MaskMend."""
     return sorted(module.name for module in iter_modules(__path__) if module.name != "base")
+
+
+def find(name: str) -> type[Network]:
+    """The network class called ``name``.
+
+    Raises:
+        InputError: no network has the name; its nearest neighbour is named.
+    """
+    if name not in names():
+        near = get_close_matches(name, names(), n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names())}."
+        raise InputError(f"unknown network {name!r} in network.name; {hint}")
+    module = import_module(f"{__name__}.{name}")
+    (family,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Network) and value.__module__ == module.__name__
+    )
+    return family
 
 
 def build(config: NetworkConfig, channels: int, classes: int, dims: int) -> Network:
@@ -26,18 +45,7 @@ def build(config: NetworkConfig, channels: int, classes: int, dims: int) -> Netw
     Raises:
         InputError: no network has the name, or a setting does not fit it.
     """
-    if config.name not in names():
-        near = get_close_matches(config.name, names(), n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names())}."
-        raise InputError(f"unknown network {config.name!r} in network.name; {hint}")
-    module = import_module(f"{__name__}.{config.name}")
-    (family,) = (
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Network) and value.__module__ == module.__name__
-    )
-    network: Network = family(config, channels, classes, dims)
-    return network
+    return find(config.name)(config, channels, classes, dims)
 
 
 def total_stride(model: nn.Module, dims: int) -> tuple[int, ...]:

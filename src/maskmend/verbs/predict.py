@@ -10,7 +10,7 @@ from ..data.images import list_images
 from ..engine.world import launch
 from ..errors import InputError
 from ..infer.predict import predict_files
-from .runs import load_run
+from .runs import check_folder, load_run
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,10 @@ def predict(
     Raises:
         InputError: no run, no images, or a damaged checkpoint. An unreadable image is a failure of that case alone.
     """
+    folder = Path(images) if Path(images).is_dir() else Path(images).parent
+    if Path(output).resolve() == folder.resolve():
+        raise InputError(f"{output} holds the images, which masks would mix with; choose another folder with -o.")
+    check_folder(Path(output))
     world = launch(device)
     method, plan, settings = load_run(Path(run), checkpoint, world.device)
     cases = list_images(Path(images), plan.channels)

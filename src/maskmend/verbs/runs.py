@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,19 @@ def build_method(run: RunConfig, plan: Plan) -> Method:
     cls, parameters = run.method_parts()
     seed_all(fold(run.seed, "networks"))
     return cls(partial(build, run.network, plan.channels, plan.classes, plan.dims), parameters)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse, before time is spent, a folder that cannot be made or written.
+
+    Raises:
+        InputError: a file is in the way, or it is not allowed.
+    """
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"{there} is a file, so {folder} cannot be a folder; choose another with -o.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{there} cannot be written (permission denied); choose another folder with -o.")
 
 
 def write_run(folder: Path, run: RunConfig, plan: Plan) -> None:
@@ -58,9 +72,20 @@ def load_run(folder: Path, which: Literal["best", "last"], device: torch.device)
     plan, run = read_plan(folder), settings.load_config(folder / "config.yaml")
     method = build_method(run, plan)
     path = folder / f"{which}.ckpt"
+    if not path.exists() and checkpoint.previous(path).exists():  # killed between two renames
+        path = checkpoint.previous(path)
     state = checkpoint.load(path, run.method_name)
+    load_weights(method, state, path)
+    return method.to(device).eval(), plan, run
+
+
+def load_weights(method: Method, state: checkpoint.State, path: Path) -> None:
+    """Give ``method`` what a checkpoint saved of it.
+
+    Raises:
+        InputError: it is of other networks; ``path`` names it.
+    """
     try:
         method.load_state_dict(state["method"])
     except RuntimeError:
-        raise InputError(f"{path} does not fit the networks of {folder / 'config.yaml'}; train again.") from None
-    return method.to(device).eval(), plan, run
+        raise InputError(f"{path} does not fit the networks of {path.parent / 'config.yaml'}; train again.") from None

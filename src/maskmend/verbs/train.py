@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from .. import config as settings
 from ..config import RunConfig
 from ..data.augment import apply, draw
 from ..data.cache import Cache, default_cache
 from ..data.dataset import Case, check_dataset, open_dataset
+from ..data.order import pools
 from ..data.plan import Plan, make_plan
 from ..data.refined import RefinedStore
 from ..data.splits import split
 from ..data.trainset import CaseSet
+from ..engine import checkpoint
+from ..engine.events import check_trackers
 from ..engine.fit import Fit
 from ..engine.world import World, launch
 from ..errors import InputError
@@ -22,19 +28,21 @@ from ..infer.validate import Validation
 from ..methods import Method
 from ..networks import total_stride
 from ..types import Batch, Trust
-from .runs import build_method, write_run
+from .runs import build_method, check_folder, load_weights, write_run
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A finished run: its folder and the scores of its last validation."""
+    """A finished run: its folder, the scores of its last validation, and whether it was complete before."""
 
     folder: Path
     scores: dict[str, float]
+    complete: bool = False
 
     def table(self) -> str:
         words = ", ".join(f"{name} {value:.4f}" for name, value in self.scores.items()) or "no validation cases"
-        return f"{self.folder}: {words}"
+        before = "complete already, nothing to do (a larger train.epochs goes on); " if self.complete else ""
+        return f"{self.folder}: {before}{words}"
 
 
 def train(
@@ -47,6 +55,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     fast_dev_run: bool = False,
+    searching: bool = False,
 ) -> RunSummary:
     """Train one method on an nnU-Net raw data set.
 
@@ -59,31 +68,38 @@ def train(
         resume: continue a stopped run in ``output``, with its own settings.
         device: auto, cpu or cuda.
         fast_dev_run: two steps and a validation of two cases, to see that everything fits.
+        searching: let the method log its search criterion, for ``search``.
 
     Raises:
         InputError: anything about the data or the settings that would spoil the run, before any training starts.
     """
     dataset, output = Path(dataset), Path(output)
-    run = _settings(output, method, config, overrides, resume)
-    run = _shortened(run) if fast_dev_run else run
+    check_folder(output)
+    run = _settings(output, method, config, overrides, resume, fast_dev_run)
+    check_trackers(run.events)
     data = open_dataset(dataset)
     cases, held_out = split(data, run.fold)
     held_out = held_out[:2] if fast_dev_run else held_out
-    cls, _ = run.method_parts()
-    _check_supervision(cls, run, dataset, cases)
+    _check_cases(run, dataset, cases)
     world = launch(device)
     if world.leads:
         check_dataset(data, (*cases, *held_out))
     world.wait()
     plan = make_plan(data, cases, run.data)
     model = build_method(run, plan)
+    model.searching = searching
     plan = plan.for_stride(total_stride(model, plan.dims))
-    if world.leads:
-        write_run(output, run, plan)
     sets = [
         CaseSet(part, data, plan, Cache(default_cache()), maps, RefinedStore(output / "refined"), world)
         for part, maps in ((cases, model.maps), (held_out, ()))
     ]
+    saved = _saved(output, run, model, sets[0]) if resume else None
+    if saved and saved["done"] >= run.train.epochs * _steps(run, sets[0]):
+        return RunSummary(output, saved["scores"], complete=True)
+    if world.leads:
+        for note in plan.notes:
+            warnings.warn(note, stacklevel=2)
+        write_run(output, run, plan)
     return RunSummary(output, make_fit(run, model, sets, plan, output, world, resume).run())
 
 
@@ -114,36 +130,35 @@ def make_fit(
 
 
 def _settings(
-    output: Path, method: str | None, config: Path | None, overrides: Sequence[str], resume: bool
+    output: Path, method: str | None, config: Path | None, overrides: Sequence[str], resume: bool, short: bool
 ) -> RunConfig:
-    """The settings of a new run, or those of the run to continue."""
-    mine = output / "config.yaml"
-    if not resume:
-        if (output / "last.ckpt").exists():
-            raise InputError(f"{output} holds a run already; continue it with --resume, or name another folder.")
-        return settings.load_config(config, method, overrides)
-    if not mine.exists():
-        if output.exists() and any(output.iterdir()):
-            raise InputError(f"{output} holds no run to resume; name the folder of a run, or leave --resume out.")
-        return settings.load_config(config, method, overrides)
-    begun = settings.load_config(mine)
-    if method not in (None, begun.method_name):
+    """The settings of a new run; or of the one to continue, which may be told to train longer and nothing else."""
+    mine, last = output / "config.yaml", output / "last.ckpt"
+    if not resume and (last.exists() or checkpoint.previous(last).exists()):
+        raise InputError(f"{output} holds a run already; continue it with --resume, or name another folder.")
+    if resume and not mine.exists() and output.exists() and any(output.iterdir()):
+        raise InputError(f"{output} holds no run to resume; name the folder of a run, or leave --resume out.")
+    begun = settings.load_config(mine) if resume and mine.exists() else None
+    if begun and method not in (None, begun.method_name):
         raise InputError(f"{mine} is a run of {begun.method_name!r}, not of {method!r}; resume with its own method.")
-    asked = settings.load_config(mine, None, overrides)
-    if asked.model_dump(exclude={"train": {"epochs"}}) != begun.model_dump(exclude={"train": {"epochs"}}):
-        changed = _first_difference(begun.model_dump(), asked.model_dump())
-        raise InputError(f"{output} was begun with another {changed}; resume it with its own, or start a new run.")
+    asked = settings.load_config(config or (mine if begun else None), method, overrides)
+    asked = _shortened(asked) if short else asked
+    if begun and (other := _first_difference(begun.model_dump(), asked.model_dump())):
+        raise InputError(f"{mine} says {other}; resume with the run's own settings, or start a new run elsewhere.")
     return asked
 
 
-def _first_difference(old: dict[str, object], new: dict[str, object], place: str = "") -> str:
+def _first_difference(old: dict[str, object], new: dict[str, object], place: str = "") -> str | None:
+    """ "optim.lr=0.01, not 0.1"; None where all but the number of epochs is equal."""
     for key, value in old.items():
-        there = new.get(key)
-        if isinstance(value, dict) and isinstance(there, dict) and value != there:
-            return _first_difference(value, there, f"{place}{key}.")
-        if value != there:
-            return f"{place}{key}"
-    return place
+        there, name = new.get(key), f"{place}{key}"
+        if value == there or name == "train.epochs":
+            continue
+        if not (isinstance(value, dict) and isinstance(there, dict)):
+            return f"{name}={value}, not {there}"
+        if found := _first_difference(value, there, f"{name}."):
+            return found
+    return None
 
 
 def _shortened(run: RunConfig) -> RunConfig:
@@ -151,8 +166,9 @@ def _shortened(run: RunConfig) -> RunConfig:
     return run.model_copy(update={"train": short})
 
 
-def _check_supervision(cls: type[Method], run: RunConfig, dataset: Path, cases: Sequence[Case]) -> None:
-    """A method that cannot do without clean cases must have some."""
+def _check_cases(run: RunConfig, dataset: Path, cases: Sequence[Case]) -> None:
+    """A method that cannot do without clean cases must have some, and every pool of the batch plan too."""
+    cls, _ = run.method_parts()
     there = {case.trust for case in cases}
     for kind in cls.supervision:
         if kind in ("clean", "unlabeled") and Trust[kind.upper()] not in there:
@@ -160,3 +176,22 @@ def _check_supervision(cls: type[Method], run: RunConfig, dataset: Path, cases: 
                 f"{dataset}: {run.method_name} needs {kind} cases and fold {run.fold} has none; "
                 f"mark some in supervision.csv (case,supervision: NAME,{kind})."
             )
+    try:
+        pools(torch.tensor([int(case.trust) for case in cases]), run.train.batch)
+    except InputError as error:
+        raise InputError(f"{dataset}, fold {run.fold}: {error}") from None
+
+
+def _saved(output: Path, run: RunConfig, model: Method, training: CaseSet) -> checkpoint.State | None:
+    """The checkpoint to go on from, if there is one, checked against networks and data before anything is written."""
+    last = output / "last.ckpt"
+    state = checkpoint.load_latest(last, run.method_name)
+    if state is not None:
+        load_weights(model, state, last)
+        training.load_state_dict(state["data"])
+    return state
+
+
+def _steps(run: RunConfig, training: CaseSet) -> int:
+    """Optimisation steps in an epoch."""
+    return len(training.schedule(run.seed, 0, run.train.batch, run.train.steps))
