@@ -19,25 +19,26 @@ def names() -> list[str]:
 
 
 def find(name: str) -> tuple[type[Method], type[Config]]:
-    """Method class and settings class of "gsd_net", or of any importable module: "my_lab.my_method".
+    """Method class and settings class of "gsd_net", or of any module that Python can import: "my_lab.my_method".
 
     Raises:
         InputError: there is no such module, or it does not define exactly one ``Method``.
     """
-    if "." not in name and name not in names():
-        near = get_close_matches(name, names(), n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names())}."
-        raise InputError(f"unknown method {name!r}; {hint}")
     try:
-        module = import_module(name if "." in name else f"{__name__}.{name}")
+        module = import_module(f"{__name__}.{name}" if name in names() else name)
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"method {name!r}: there is no module {error.name!r}; check the name and PYTHONPATH."
-        ) from None
+        raise InputError(_unknown(name, error.name or name)) from None
     found = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Method)]
     own = [cls for cls in found if cls.__module__ == module.__name__]
     if len(own) != 1 or "Config" not in vars(module):
-        raise InputError(
-            f"method {name!r}: {module.__file__} must define one Method and its Config, and no other Method."
-        )
+        place = getattr(module, "__file__", None) or module.__name__
+        raise InputError(f"method {name!r}: {place} must define one Method and its Config, and no other Method.")
     return own[0], vars(module)["Config"]
+
+
+def _unknown(name: str, module: str) -> str:
+    if not name.startswith(module):
+        return f"method {name!r} imports {module!r}, which is not installed; install it."
+    if near := get_close_matches(name, names(), n=1, cutoff=0.5):
+        return f"unknown method {name!r}; did you mean {near[0]!r}?"
+    return f"unknown method {name!r}; there are {', '.join(names())}, and whatever module PYTHONPATH lets Python import."
