@@ -22,6 +22,8 @@ from maskmend.methods import Method, find
 from maskmend.networks import NetworkConfig, build
 
 SIZE = {2: (32, 32), 3: (16, 16, 16)}
+PIXELS = {"gsd_net": {"weight_cap": 2}}
+"""Parameters that are lengths, fit to images this small."""
 
 
 def ellipses(rng: np.random.Generator, size: tuple[int, ...], classes: int, grow: float) -> np.ndarray:
@@ -35,7 +37,7 @@ def ellipses(rng: np.random.Generator, size: tuple[int, ...], classes: int, grow
 
 
 def write_toy(root: Path, dims: int = 2, classes: int = 2, cases: int = 12, clean: int = 4) -> Path:
-    """A data set whose first ``clean`` masks are right; the others are grown or shrunk by a pixel and a half."""
+    """A data set whose first ``clean`` masks are right; the others are grown or shrunk by a twentieth of the side."""
     ending = ".png" if dims == 2 else ".nii.gz"
     for folder in ("imagesTr", "labelsTr", "truth"):
         (root / folder).mkdir(parents=True)
@@ -44,7 +46,7 @@ def write_toy(root: Path, dims: int = 2, classes: int = 2, cases: int = 12, clea
     for number in range(cases):
         truth, given = (
             ellipses(np.random.default_rng(number), SIZE[dims], classes, grow)
-            for grow in (0.0, 0.0 if number < clean else 1.5 * (-1) ** number)
+            for grow in (0.0, 0.0 if number < clean else SIZE[dims][0] / 20 * (-1) ** number)
         )
         noise = np.random.default_rng(1000 + number).normal(0, 12, truth.shape)
         image = np.clip(40 + 150 * truth / (classes - 1) + noise, 0, 255).astype(np.uint8)
@@ -78,7 +80,7 @@ def toy_method(name: str, plan: Plan, norm: str = "batch", **parameters: object)
     cls, settings = find(name)
     seed_all(1)
     network = NetworkConfig(name="unet", width=8, strides=[2, 2], norm=norm)
-    return cls(partial(build, network, plan.channels, plan.classes, plan.dims), settings(**parameters))
+    return cls(partial(build, network, plan.channels, plan.classes, plan.dims), settings(**PIXELS.get(name, {}) | parameters))
 
 
 def toy_fit(root: Path, folder: Path, name: str, epochs: int = 4, **more: object) -> Fit:

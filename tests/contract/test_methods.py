@@ -31,6 +31,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], Path
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 @pytest.mark.parametrize(("dims", "classes"), EVERYWHERE)
 def test_it_learns(name: str, dims: int, classes: int, toys: dict[tuple[int, int], Path], tmp_path: Path) -> None:
     fit = toy_fit(toys[dims, classes], tmp_path, name, epochs=30, norm="instance")

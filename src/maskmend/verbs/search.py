@@ -17,6 +17,8 @@ from ..engine.world import launch
 from ..errors import InputError
 from .train import train
 
+QUIET = ("train.log_every=1", "train.validate_every=1000000")
+"""What a training of the search does otherwise than the run: it logs each step, and is validated at its end only."""
 LAST = 0.25
 """Share of a training, at its end, whose steps the criterion averages."""
 
@@ -72,8 +74,7 @@ def search(
     if not resume and (output / "last.ckpt").exists():
         raise InputError(f"{output} holds a run already; continue it with --resume, or name another folder.")
     values = _candidates(load_config(config, method, overrides).method_name, parameter, candidates)
-    words = [*overrides, "train.log_every=1", "train.validate_every=1000000"]
-    words += [] if epochs is None else [f"train.epochs={epochs}"]
+    words = [*overrides, *QUIET, *([] if epochs is None else [f"train.epochs={epochs}"])]
     settings = {value: [*words, f"method.{parameter}={value!r}"] for value in values}
     for each in settings.values():
         load_config(config, method, each)
