@@ -13,6 +13,7 @@ from maskmend.data.dataset import open_dataset, write_dataset
 from maskmend.data.formats import Geometry, write_image, write_label
 from maskmend.data.plan import DataConfig, Plan, make_plan
 from maskmend.data.refined import RefinedStore
+from maskmend.data.sidemaps import SideMapConfig
 from maskmend.data.trainset import CaseSet
 from maskmend.engine.fit import Fit, TrainConfig
 from maskmend.engine.update import OptimConfig
@@ -22,8 +23,8 @@ from maskmend.methods import Method, find
 from maskmend.networks import NetworkConfig, build
 
 SIZE = {2: (32, 32), 3: (16, 16, 16)}
-PIXELS = {"gsd_net": {"weight_cap": 2}}
-"""Parameters that are lengths, fit to images this small."""
+SMALL = {"gsd_net": {"weight_cap": 2, "ranking": "class"}}
+"""Parameters fit to images this small, where a class may hold fewer pixels than are dropped."""
 
 
 def ellipses(rng: np.random.Generator, size: tuple[int, ...], classes: int, grow: float) -> np.ndarray:
@@ -62,7 +63,9 @@ def write_toy(root: Path, dims: int = 2, classes: int = 2, cases: int = 12, clea
 
 def toy_set(root: Path, folder: Path, maps: tuple[str, ...] = (), world: World | None = None) -> tuple[CaseSet, Plan]:
     dataset = open_dataset(root)
-    plan = make_plan(dataset, dataset.train, DataConfig())
+    plan = make_plan(
+        dataset, dataset.train, DataConfig(sidemaps=SideMapConfig(supervoxel_voxels=64, superpixel_pixels=16))
+    )
     cases = CaseSet(
         dataset.train,
         dataset,
@@ -80,7 +83,9 @@ def toy_method(name: str, plan: Plan, norm: str = "batch", **parameters: object)
     cls, settings = find(name)
     seed_all(1)
     network = NetworkConfig(name="unet", width=8, strides=[2, 2], norm=norm)
-    return cls(partial(build, network, plan.channels, plan.classes, plan.dims), settings(**PIXELS.get(name, {}) | parameters))
+    return cls(
+        partial(build, network, plan.channels, plan.classes, plan.dims), settings(**SMALL.get(name, {}) | parameters)
+    )
 
 
 def toy_fit(root: Path, folder: Path, name: str, epochs: int = 4, **more: object) -> Fit:

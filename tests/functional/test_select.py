@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmend.functional.select import small_loss
+from maskmend.functional.select import believed, small_loss
+from maskmend.types import IGNORE
 
 
 @settings(deadline=None, max_examples=50)
@@ -36,3 +37,15 @@ def test_where_nothing_is_valid_nothing_is_kept(keep: float) -> None:
 def test_it_carries_no_gradient() -> None:
     loss = torch.rand(8, requires_grad=True)
     assert not small_loss(loss, 0.5, torch.ones(8, dtype=torch.bool)).requires_grad
+
+
+def test_a_class_smaller_than_the_share_dropped_survives_by_class_only() -> None:
+    label = torch.zeros(1, 100, dtype=torch.long)
+    label[0, :4], label[0, 4] = 1, IGNORE
+    loss = torch.where(label == 1, 5.0, 1.0) + torch.arange(100) / 1000
+    together = believed(loss, 0.1, label, 2, "all")
+    apart = believed(loss, 0.1, label, 2, "class")
+    assert not together[label == 1].any()
+    assert apart[label == 1].tolist() == [True, True, True, False]
+    assert not (together | apart)[label == IGNORE].any()
+    assert int(apart[label == 0].sum()) == int(0.9 * 95)

@@ -41,4 +41,6 @@ def _unknown(name: str, module: str) -> str:
         return f"method {name!r} imports {module!r}, which is not installed; install it."
     if near := get_close_matches(name, names(), n=1, cutoff=0.5):
         return f"unknown method {name!r}; did you mean {near[0]!r}?"
-    return f"unknown method {name!r}; there are {', '.join(names())}, and whatever module PYTHONPATH lets Python import."
+    return (
+        f"unknown method {name!r}; there are {', '.join(names())}, and whatever module PYTHONPATH lets Python import."
+    )

@@ -10,14 +10,17 @@ from torch import Tensor, nn
 from .. import types
 from ..functional.losses import ce, masked_mean
 from ..functional.schedule import ramp
-from ..functional.select import small_loss
-from ..types import IGNORE, Batch, Logs, Progress, Update
+from ..functional.select import believed
+from ..types import Batch, Logs, Progress, Update
 from .base import Build, Method
 
 
 class Config(types.Config):
     tau: float = Field(0.05, ge=0, lt=1, description="share of pixels dropped: the noise rate (Algorithm 1)")
     tau_epochs: int = Field(10, ge=0, description="epochs until tau is fully applied, T_k (Sec. 3)")
+    ranking: Literal["all", "class"] = Field(
+        "all", description="losses ranked over all pixels, or in each given class by itself, as SP-guided runs it"
+    )
     inference: Literal["mean", "first"] = Field(
         "mean", description="both networks averaged, as GSD-Net evaluates it; or the first alone, as the paper"
     )
@@ -34,10 +37,10 @@ class CoTeaching(Method):
         return {"net1": list(self.net1.parameters()), "net2": list(self.net2.parameters())}
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
-        keep = 1 - self.config.tau * ramp(at.epoch, 0, self.config.tau_epochs)
-        valid = batch.label != IGNORE
-        loss1, loss2 = (ce(net(batch.image), batch.label) for net in (self.net1, self.net2))
-        easy1, easy2 = small_loss(loss1, keep, valid), small_loss(loss2, keep, valid)
+        drop = self.config.tau * ramp(at.epoch, 0, self.config.tau_epochs)
+        z1, z2 = self.net1(batch.image), self.net2(batch.image)
+        loss1, loss2 = ce(z1, batch.label), ce(z2, batch.label)
+        easy1, easy2 = (believed(x, drop, batch.label, z1.shape[1], self.config.ranking) for x in (loss1, loss2))
         taught1, taught2 = masked_mean(loss1, easy2), masked_mean(loss2, easy1)
         update(taught1, "net1")
         update(taught2, "net2")

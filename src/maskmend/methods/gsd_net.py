@@ -15,7 +15,7 @@ from ..functional.jitter import apply_jitter, draw_jitter
 from ..functional.losses import ce, complement_ce, dice_by_class, dice_joint, kl, masked_mean, sym_kl
 from ..functional.mix import partners, transfer_region, transplant
 from ..functional.schedule import ramp
-from ..functional.select import small_loss
+from ..functional.select import believed
 from ..functional.superpixel import vote
 from ..types import IGNORE, Batch, Logs, Progress, Update
 from .base import Build, Method
@@ -26,6 +26,9 @@ class Config(types.Config):
 
     tau: float = Field(0.05, ge=0, lt=1, description="share of pixels believed wrong: the noise rate (Sec. 4.2)")
     tau_epochs: int = Field(10, ge=0, description="epochs until tau is fully applied (below Eq. 5; released: 19)")
+    ranking: Literal["all", "class"] = Field(
+        "all", description="losses ranked over all pixels (Eq. 5), or in each given class by itself: for small classes"
+    )
     agreement: float = Field(1.0, ge=0, description="weight of L_con in Eqs. 5 and 10 (released: 0.5, LIDC 0.1)")
     jitter: float = Field(0.5, ge=0, description="strength of the second view A(x) (released; 0.05 for CT, ultrasound)")
     weight: Literal["distance", "rings", "none"] = Field("distance", description="GDA: Eq. 9; the released clip; off")
@@ -86,7 +89,8 @@ class GSDNet(Method):
 
         supervised = ce(z1, label) + ce(z2, label)  # Eq. 2
         loss = supervised + cfg.agreement * sym_kl(z1, z2)  # Eqs. 4, 6
-        clean = small_loss(loss, 1 - cfg.tau * ramp(at.epoch, 0, cfg.tau_epochs), valid)  # Eq. 5
+        drop = cfg.tau * ramp(at.epoch, 0, cfg.tau_epochs)
+        clean = believed(loss, drop, label, z1.shape[1], cfg.ranking)  # Eq. 5
         weight = self.weigh(batch, at)  # Eq. 9
         terms = {"gda": masked_mean(loss * weight, clean), "kept": masked_mean(clean.float(), valid)}  # Eq. 10
         if self.searching:
@@ -141,7 +145,7 @@ class GSDNet(Method):
         Smallest where tau is the share of errors that do not repeat; those that do (every mask too large) are learned.
         """
         label, valid = batch.label, batch.label != IGNORE
-        clean = small_loss(loss, 1 - self.config.tau, valid)
+        clean = believed(loss, self.config.tau, label, z1.shape[1], self.config.ranking)
         given, inverted = (f(z1, label) + f(z2, label) for f in (ce, complement_ce))
         return masked_mean(torch.where(clean, given, inverted), valid)
 
