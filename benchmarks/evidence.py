@@ -63,6 +63,11 @@ MARKOV = {
     "S_E": ("markov", {"steps": 200, "preference": 0.8, "variance": 0.05}),
     "S_DE": ("dilate_erode", {"low": 9, "high": 11}),
 }
+AT_384 = {
+    "S_R": ("markov", {"steps": 300, "preference": 0.2, "variance": 0.05}),
+    "S_E": ("markov", {"steps": 300, "preference": 0.8, "variance": 0.05}),
+    "S_DE": ("dilate_erode", {"low": 14, "high": 17}),
+}
 VOLUMES = {
     "S_R": ("markov", {"steps": 20, "preference": 0.2, "variance": 0.05}),
     "S_E": ("markov", {"steps": 20, "preference": 0.8, "variance": 0.05}),
@@ -93,7 +98,7 @@ STUDIES = {
     "cxr128": Study(
         "cxr_lungs_montgomery_shenzhen", "CHN", 160, 100, 24, (*FLAT, "data.size=[128, 128]"), {"S_R": MARKOV["S_R"]}
     ),
-    "kvasir64": Study("kvasir_seg_polyps", "", 120, 80, 20, (*FLAT, "data.size=[64, 64]"), MARKOV, 3),
+    "isic64": Study("isic2017_val_dermoscopy", "", 64, 34, 24, (*FLAT, "data.size=[64, 64]"), AT_384, cap=3),
     "hippocampus": Study(
         "msd_hippocampus_3d",
         "",
@@ -103,6 +108,7 @@ STUDIES = {
         (*BUDGET, "train.batch={any: 2}", "data.size=[32, 32, 32]", *SMALL_3D),
         VOLUMES,
         cap=3,
+        methods=(*METHODS, "gsd_by_class"),
     ),
 }
 
@@ -130,6 +136,8 @@ def method_words(name: str, study: Study, noise: str, tau: float) -> tuple[str, 
         return ("method.name=co_teaching", *given)
     if name == "gsd_paper":
         return ("method.name=gsd_net", *given, f"method.weight_cap={study.cap}")
+    if name == "gsd_by_class":
+        return (*given, f"method.weight_cap={study.cap}", "method.ranking=class")
     if name == "gsd_background":
         return (*given, f"method.weight_cap={study.cap}", "method.transfer=majority", "method.majority=0.1")
     clip = (f"method.weight_cap={study.cap}", f"data.sidemaps.ring_cap={study.cap}")
