@@ -64,9 +64,9 @@ MARKOV = {
     "S_DE": ("dilate_erode", {"low": 9, "high": 11}),
 }
 AT_384 = {
-    "S_R": ("markov", {"steps": 300, "preference": 0.2, "variance": 0.05}),
-    "S_E": ("markov", {"steps": 300, "preference": 0.8, "variance": 0.05}),
-    "S_DE": ("dilate_erode", {"low": 14, "high": 17}),
+    "S_R": ("markov", {"steps": 150, "preference": 0.2, "variance": 0.05}),
+    "S_E": ("markov", {"steps": 150, "preference": 0.8, "variance": 0.05}),
+    "S_DE": ("dilate_erode", {"low": 9, "high": 11}),
 }
 VOLUMES = {
     "S_R": ("markov", {"steps": 20, "preference": 0.2, "variance": 0.05}),
