@@ -75,6 +75,7 @@ VOLUMES = {
 }
 BUDGET = ("optim.lr=0.02", "train.threads=1", "train.log_every=20", "predict.window_batch=10")
 FLAT = (*BUDGET, "train.batch={any: 8}")
+FEW_IMAGES = ("network.norm=instance", "optim.name=adam", "optim.lr=0.003", "optim.schedule=poly")
 SMALL_3D = (
     "augment.flip=0",
     "network.width=8",
@@ -98,7 +99,9 @@ STUDIES = {
     "cxr128": Study(
         "cxr_lungs_montgomery_shenzhen", "CHN", 160, 100, 24, (*FLAT, "data.size=[128, 128]"), {"S_R": MARKOV["S_R"]}
     ),
-    "isic64": Study("isic2017_val_dermoscopy", "", 64, 34, 24, (*FLAT, "data.size=[64, 64]"), AT_384, cap=3),
+    "isic64": Study(
+        "isic2017_val_dermoscopy", "", 64, 34, 30, (*FLAT, "data.size=[64, 64]", *FEW_IMAGES), AT_384, cap=3
+    ),
     "hippocampus": Study(
         "msd_hippocampus_3d",
         "",
@@ -199,7 +202,7 @@ def rows(study: Study) -> Iterator[tuple[str, str, int]]:
     for seed in study.seeds:
         for noise in study.noises:
             for method in study.methods:
-                once = {"truth": next(iter(study.noises)), "gsd_background": "S_E"}
+                once = {"truth": next(iter(study.noises)), "gsd_background": "S_E", "gsd_by_class": "S_R"}
                 if once.get(method, noise) == noise:
                     yield noise, method, seed
 

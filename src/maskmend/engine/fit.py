@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 from torch import Tensor
 
 from ..errors import InputError
@@ -28,7 +28,7 @@ class TrainConfig(Config):
     """How long, how much at once, how exactly."""
 
     epochs: int = Field(100, gt=0)
-    batch: dict[str, NonNegativeInt] = Field(
+    batch: dict[str, int] = Field(
         {"any": 8}, description="rows of each pool: any, clean, imperfect, unlabeled"
     )
     steps: int | None = Field(None, gt=0, description="optimiser steps in an epoch; by default one pass over the data")
