@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from maskmend.config import load_config
 from maskmend.functional.losses import ce, complement_ce, dice_by_class, kl, masked_mean, sym_kl
 from maskmend.functional.schedule import ramp
 from maskmend.functional.select import small_loss
@@ -16,17 +18,8 @@ from maskmend.methods.gsd_net import Config, Draw, GSDNet
 from maskmend.types import Batch, Progress
 
 Arrays = dict[str, np.ndarray]
-RELEASED = {
-    "tau": 0.2,
-    "tau_epochs": 19,
-    "weight": "rings",
-    "refine_from": 30,
-    "transfer": "majority",
-    "transfer_ce": "probabilities",
-    "transfer_dice": "by_class",
-    "transfer_weight": 0.5,
-    "transfer_agreement": "both_ways",
-}
+PRESETS = Path(__file__).parents[2] / "configs" / "gsd_net"
+RELEASED = {name: value for name, value in load_config(PRESETS / "released.yaml").method.items() if name != "name"}
 
 
 class TinyNet(nn.Module):
@@ -120,3 +113,8 @@ def test_the_share_dropped_grows_as_released_and_as_written(tau: float, golden: 
     written = [tau * ramp(epoch, 0, 10) for epoch in range(100)]
     np.testing.assert_allclose(released, misc[f"forget_official_tau{tau}"], atol=1e-12)
     np.testing.assert_allclose(written, misc[f"forget_paper_tau{tau}"], atol=1e-12)
+
+
+def test_the_papers_preset_is_the_default() -> None:
+    preset = {name: value for name, value in load_config(PRESETS / "paper.yaml").method.items() if name != "name"}
+    assert preset == Config().model_dump()
