@@ -102,6 +102,18 @@ STUDIES = {
     "isic64": Study(
         "isic2017_val_dermoscopy", "", 64, 34, 30, (*FLAT, "data.size=[64, 64]", *FEW_IMAGES), AT_384, cap=3
     ),
+    "kvasir64": Study(
+        "kvasir_seg_polyps",
+        "",
+        120,
+        80,
+        30,
+        (*FLAT, "data.size=[64, 64]", *FEW_IMAGES),
+        {"S_R": MARKOV["S_R"]},
+        cap=3,
+        methods=("truth", "supervised", "co_teaching", "gsd_paper"),
+        seeds=(0,),
+    ),
     "hippocampus": Study(
         "msd_hippocampus_3d",
         "",
