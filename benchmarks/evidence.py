@@ -36,6 +36,8 @@ from maskmend.verbs.train import make_fit
 
 LAST = 5
 """Epochs that a figure averages."""
+LEAST = 5.0
+"""Points of Dice below which a gap is too small to speak of shares of it."""
 
 
 METHODS = ("truth", "supervised", "co_teaching", "gsd_paper", "gsd_released")
@@ -239,7 +241,8 @@ def table(name: str, study: Study, folder: Path) -> str:
         middle = mean(mean(s) for s in seeds)
         plain = found.get((noise, "supervised"))
         low = mean(mean(s) for s in plain) if plain else middle
-        won = f"{100 * (middle - low) / (top - low):.0f} %" if method not in ("truth", "supervised") else ""
+        gap = f"{100 * (middle - low) / (top - low):.0f} %" if top - low >= LEAST else f"(gap of {top - low:.1f})"
+        won = "" if method in ("truth", "supervised") else gap
         tau = f"{taus[noise]:.3f}" if noise else ""
         lines.append(f"| {noise or 'none'} | {tau} | {method} | {each} | {middle:.1f} | {won} |")
     return f"### {name}\n\n" + "\n".join(lines)
