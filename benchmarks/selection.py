@@ -2,9 +2,9 @@
 
     python benchmarks/selection.py IMAGES OUT       # after benchmarks/evidence.py IMAGES OUT run
 
-For every finished GSD-Net run of the evidence, with its last weights and without augmentation: of the tau share of
-training pixels with the largest loss (Eq. 5), how many are labelled wrongly (precision); and what SGLR's votes make of
-the labels (Dice with the truth, before and after, Eq. 14).
+For every finished GSD-Net run of the evidence with seed 0, with its last weights and without augmentation: of the tau
+share of training pixels with the largest loss (Eq. 5), how many are labelled wrongly (precision); and what SGLR's votes
+make of the labels (Dice with the truth, before and after, Eq. 14).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def main(out: Path) -> None:
     print("| data | noise | run | τ | dropped pixels that are wrong | training labels, Dice before → after |")
     print("|---|---|---|---|---|---|")
     for name in STUDIES:
-        for run in sorted((out / name / "runs").glob("*/gsd*")):
+        for run in sorted((out / name / "runs").glob("*/gsd*-0")):
             if (run / "done.json").exists():
                 print(measure(run, name, out / name, run.parent.name), flush=True)
 
