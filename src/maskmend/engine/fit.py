@@ -28,9 +28,7 @@ class TrainConfig(Config):
     """How long, how much at once, how exactly."""
 
     epochs: int = Field(100, gt=0)
-    batch: dict[str, int] = Field(
-        {"any": 8}, description="rows of each pool: any, clean, imperfect, unlabeled"
-    )
+    batch: dict[str, int] = Field({"any": 8}, description="rows of each pool: any, clean, imperfect, unlabeled")
     steps: int | None = Field(None, gt=0, description="optimiser steps in an epoch; by default one pass over the data")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="bf16 where the hardware has it")
     channels_last: bool = Field(True, description="memory format of 2D networks; faster on most hardware")
