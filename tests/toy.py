@@ -23,7 +23,10 @@ from maskmend.methods import Method, find
 from maskmend.networks import NetworkConfig, build
 
 SIZE = {2: (32, 32), 3: (16, 16, 16)}
-SMALL = {"gsd_net": {"weight_cap": 2, "ranking": "class"}}
+SMALL = {
+    "alc": {"passes": 2},
+    "gsd_net": {"weight_cap": 2, "ranking": "class"},
+}
 """Parameters fit to images this small, where a class may hold fewer pixels than are dropped."""
 
 

@@ -62,7 +62,7 @@ class RunConfig(Config):
 
 
 def load_config(file: Path | None = None, method: str | None = None, overrides: Sequence[str] = ()) -> RunConfig:
-    """Defaults, then the YAML ``file``, then ``method``, then ``a.b=value`` words; the later wins.
+    """Defaults, those of the method, the YAML ``file``, ``method``, ``a.b=value`` words; the later wins.
 
     Raises:
         InputError: unreadable file, malformed word, unknown key (its neighbour is named) or wrong value.
@@ -85,11 +85,22 @@ def _assemble(tree: Tree, method: str | None, overrides: Sequence[str]) -> RunCo
         override(tree, word)
     if not isinstance(tree["method"], dict):
         raise SettingError("method", f"method={tree['method']!r}: {_group('method')}.")
-    _, settings = _known("method.name", methods.find, str(tree["method"]["name"]))
+    cls, settings = _known("method.name", methods.find, str(tree["method"]["name"]))
+    tree = _over(cls.defaults, tree)
     config = parse(RunConfig, tree, also=tuple(settings_of(settings, "method.")))
     _known("network.name", networks.find, config.network.name)
     _, parameters = config.method_parts()
     return config.model_copy(update={"method": {"name": config.method_name, **parameters.model_dump()}})
+
+
+def _over(base: Mapping[str, Any], tree: Mapping[str, Any]) -> Tree:
+    """``tree`` laid over ``base``, setting by setting. A batch plan is one setting."""
+    merged = dict(base)
+    for key, value in tree.items():
+        below = merged.get(key)
+        groups = isinstance(below, Mapping) and isinstance(value, Mapping) and key != "batch"
+        merged[key] = _over(below or {}, value) if groups else value
+    return merged
 
 
 def _known(key: str, find: Callable[[str], T], name: str) -> T:

@@ -100,6 +100,24 @@ class Update(Protocol):
 class TrainSet(Protocol):
     """The whole training set, as ``Method.begin_epoch`` sees it."""
 
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def trust(self) -> Tensor:
+        """(N,) int64 ``Trust`` values."""
+        ...
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shape (*S) that ``scan`` gives each case."""
+        ...
+
+    @property
+    def sizes(self) -> Tensor:
+        """Pixels of each class in each given label, (N, K) int64."""
+        ...
+
     def __len__(self) -> int: ...
 
     def scan(self, batch_size: int = 8) -> Iterator[Batch]:

@@ -16,7 +16,7 @@ import torch
 
 from maskmend.data import cache as cache_module
 from maskmend.data.cache import Cache, content_hash
-from maskmend.data.dataset import Dataset
+from maskmend.data.dataset import Dataset, open_dataset, write_dataset
 from maskmend.data.formats import Geometry, read_label, write_label
 from maskmend.data.order import POOLS, order, share
 from maskmend.data.patches import POINTS, foreground_points
@@ -492,3 +492,42 @@ def test_an_unreadable_case_is_named(make_dataset: Make, caseset: Callable[..., 
     write_label(data.train[1].label, np.zeros((16, 17), np.uint8), Geometry((1.0, 1.0)))
     with pytest.raises(InputError, match="c01"):
         caseset(data)
+
+
+# --- several raters
+
+
+def test_a_rater_is_drawn_anew_each_time_and_maps_go_with_it(
+    make_dataset: Make, caseset: Callable[..., CaseSet]
+) -> None:
+    data = dataset_of(make_dataset, [(16, 16)] * 2)
+    write_dataset(data.root, data.channel_names, data.labels, data.file_ending, 2)
+    for rater, value in (("A", 0), ("B", 1)):
+        folder = data.root / "labelsTr_raters" / rater
+        folder.mkdir(parents=True)
+        for case in data.train:
+            whole = np.full((16, 16), value, np.uint8)
+            whole[0, 0] = 1 - value
+            write_label(folder / case.label.name, whole, Geometry((1.0, 1.0)))
+    data = open_dataset(data.root)
+    assert [path.parent.name for path in data.train[0].raters] == ["A", "B"]
+    cases = caseset(data, DataConfig(normalisation="none", annotation="sampled"))
+    drawn = [cases.load(torch.tensor([0, 1]), [2 * k, 2 * k + 1]) for k in range(40)]
+    of = torch.stack([batch.label[:, 8, 8] for batch in drawn]).flatten()
+    assert set(of.tolist()) == {0, 1}
+    assert 20 < of.sum() < 60
+    again = cases.load(torch.tensor([0, 1]), [0, 1])
+    assert torch.equal(again.label, drawn[0].label)
+    given = caseset(data).load(torch.tensor([0, 1]), [0, 1])
+    assert torch.equal(given.label[0], cases.whole(0)[1])
+    for batch in drawn:
+        assert torch.equal(batch.maps["refined"], batch.label)
+
+
+def test_it_says_how_large_and_what_shape(make_dataset: Make, caseset: Callable[..., CaseSet]) -> None:
+    data = dataset_of(make_dataset, [(16, 16, 20), (32, 16, 16)], classes=3)
+    cases = caseset(data, DataConfig(normalisation="none", patch=(16, 16, 16)))
+    assert cases.shapes == ((16, 16, 32), (32, 16, 16))
+    for i in range(2):
+        label = cases.whole(i)[1]
+        assert cases.sizes[i].tolist() == [(label == k).sum().item() for k in range(3)]

@@ -153,3 +153,26 @@ def test_a_run_is_not_resumed_on_changed_labels(toy: Path, tmp_path: Path) -> No
     shutil.copy(copy / "labelsTr" / "case06.png", label)
     with pytest.raises(InputError, match="changed since the run began"):
         toy_fit(copy, tmp_path / "run", "supervised", resume=True).run()
+
+
+class Finisher(Mender):
+    """Has seen enough after two epochs."""
+
+    def finished(self) -> bool:
+        return bool(self.count >= 6)
+
+
+def test_a_method_may_finish_early_and_stays_finished(toy: Path, tmp_path: Path) -> None:
+    def fit(resume: bool) -> Fit:
+        template = mender_fit(toy, tmp_path / "run", resume=resume)
+        return Fit(
+            **{**vars(template), "method": Finisher(), "name": "finisher", "validate": lambda method: {"dice": 0.5}}
+        )
+
+    run = fit(False)
+    assert run.run() == {"dice": 0.5}
+    assert run.done == 6
+    lines = (tmp_path / "run" / "events.jsonl").read_text()
+    again = fit(True)
+    assert again.run() == {"dice": 0.5}
+    assert (again.done, (tmp_path / "run" / "events.jsonl").read_text()) == (6, lines)

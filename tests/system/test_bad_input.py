@@ -116,6 +116,15 @@ def a_strange_split(root: Path) -> None:
     (root / "splits_final.json").write_text('[{"train": ["case00"], "val": ["case33"]}]')
 
 
+def a_class_nobody_drew(root: Path) -> None:
+    edit_json(root / "dataset.json", labels={"background": 0, "part1": 1, "tumour": 2})
+
+
+def a_rater_of_no_case(root: Path) -> None:
+    shutil.copytree(root / "labelsTr", root / "labelsTr_raters" / "A")
+    (root / "labelsTr_raters" / "A" / "case03.png").rename(root / "labelsTr_raters" / "A" / "case33.png")
+
+
 SPOILT_DATA = [
     (no_description, ("dataset.json is missing", "maskmend prepare")),
     (not_json, ("dataset.json", "JSON", "correct it")),
@@ -129,6 +138,8 @@ SPOILT_DATA = [
     (a_channel_missing, ("case03_0001.png is missing", "2 channels", "add the file")),
     (no_label, ("case03_0000.png has no label", "supervision.csv")),
     (a_stranger, ("supervision.csv", "case33", "did you mean")),
+    (a_class_nobody_drew, ("no training mask of fold 0", "'tumour' (2)", "dataset.json")),
+    (a_rater_of_no_case, ("labelsTr_raters/A/case33.png", "no training case", "did you mean")),
     (a_strange_split, ("splits_final.json", "'case33'", "correct or remove it")),
 ]
 
@@ -139,6 +150,24 @@ def test_spoilt_data(
 ) -> None:
     spoil(dataset)
     refused(maskmend("train", dataset, "-o", tmp_path / "RUN", *SUPERVISED), *parts)
+    assert not (tmp_path / "RUN").exists()
+
+
+def test_spoilt_raters(maskmend: Maskmend, dataset: Path, tmp_path: Path) -> None:
+    train = ("train", dataset, "-o", tmp_path / "RUN", *SUPERVISED, "data.annotation=sampled")
+    refused(maskmend(*train), "labelsTr_raters", "no rater's labels", "data.annotation=given")
+    drawn = dataset / "labelsTr_raters" / "A"
+    shutil.copytree(dataset / "labelsTr", drawn)
+    relabel(drawn / "case03.png", lambda label: label[:16, :16])
+    refused(maskmend(*train), drawn / "case03.png", "(16, 16)", "(32, 32)", "one grid")
+    assert not (tmp_path / "RUN").exists()
+
+
+def test_a_method_of_two_streams_needs_both(maskmend: Maskmend, dataset: Path, tmp_path: Path) -> None:
+    train = ("train", dataset, "-o", tmp_path / "RUN", "--method", "alc", *TINY, "network.name=unet")
+    refused(maskmend(*train, "train.batch={any: 4}"), "{'any': 4}", "alc needs both", "{clean: 2, imperfect: 6}")
+    (dataset / "supervision.csv").write_text("case,supervision\n")
+    refused(maskmend(*train), "alc needs clean cases", "supervision.csv")
     assert not (tmp_path / "RUN").exists()
 
 

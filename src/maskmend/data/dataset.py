@@ -19,20 +19,21 @@ import numpy as np
 from ..errors import InputError
 from ..progress import track
 from ..types import IGNORE, Trust
-from .formats import Array, Geometry, Picture, read_image, read_label, write_json
+from .formats import ENDINGS, Array, Geometry, Picture, read_image, read_label, write_json
 from .layout import Header, find_images, nearest, read_header, read_supervision
 
 
 @dataclass(frozen=True)
 class Case:
     """One scan. ``label`` is what was given, None if nothing was; ``reference`` is a test case's true label, for
-    evaluation only."""
+    evaluation only. ``raters``: what each rater drew, where ``labelsTr_raters/RATER`` holds it."""
 
     name: str
     images: tuple[Path, ...]
     label: Path | None
     trust: Trust
     reference: Path | None = None
+    raters: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def open_dataset(root: Path) -> Dataset:
         labels=header.labels,
         ignore=header.ignore,
         file_ending=header.file_ending,
-        train=_trusted(root, train),
+        train=_rated(root, _trusted(root, train)),
         test=tuple(test),
     )
 
@@ -246,6 +247,20 @@ def _trusted(root: Path, cases: Sequence[Case]) -> tuple[Case, ...]:
             )
         trusted.append(replace(case, trust=trust, label=None if trust is Trust.UNLABELED else case.label))
     return tuple(trusted)
+
+
+def _rated(root: Path, cases: Sequence[Case]) -> tuple[Case, ...]:
+    """The cases with every rater's label of them: labelsTr_raters/RATER/CASE.ending, raters in order of name."""
+    folder = root / "labelsTr_raters"
+    if not folder.is_dir():
+        return tuple(cases)
+    drawn = {case.name: list[Path]() for case in cases}
+    for path in sorted(folder.glob("*/[!.]*")):
+        name = next((n for n in (path.name[: -len(e)] for e in ENDINGS if path.name.endswith(e)) if n in drawn), None)
+        if name is None:
+            raise InputError(f"{path} is a label of no training case{nearest(path.name, list(drawn))}; remove it.")
+        drawn[name].append(path)
+    return tuple(replace(case, raters=tuple(drawn[case.name])) for case in cases)
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------

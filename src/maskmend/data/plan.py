@@ -43,6 +43,9 @@ class DataConfig(Config):
     """Share of patches centred on a labelled structure (nnU-Net: 1/3)."""
     normalisation: Literal["auto", "zscore", "ct", "rgb_to_0_1", "none"] = "auto"
     """Of intensities, for every channel; "auto" goes by each channel's name, as nnU-Net does."""
+    annotation: Literal["given", "sampled"] = "given"
+    """Which label a case is trained with: the one in labelsTr; or, each time anew, a random rater's of
+    labelsTr_raters/RATER, where it has any (GSD-Net's multi-rater training)."""
     sidemaps: SideMapConfig = SideMapConfig()
 
 
@@ -68,6 +71,7 @@ class Plan(Config):
     patch: tuple[int, ...]
     normalisation: tuple[Normalisation, ...]
     foreground: float
+    annotation: Literal["given", "sampled"] = "given"
     sidemaps: SideMapConfig
     multiple: tuple[int, ...]
     """What the networks need every length to be a multiple of."""
@@ -114,6 +118,11 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig) -> Pl
             "ct" normalisation finds no foreground.
     """
     schemes = tuple(_scheme(name, config.normalisation) for name in dataset.channel_names)
+    if config.annotation == "sampled" and not any(case.raters for case in cases):
+        raise InputError(
+            f"data.annotation=sampled, but {dataset.root / 'labelsTr_raters'} holds no rater's labels; "
+            "put them into labelsTr_raters/RATER/, or set data.annotation=given."
+        )
     shapes, spacings, samples = _survey(dataset, cases, "ct" in schemes)
     dims = len(shapes[0])
     _check_lengths(config, dims, dataset.root)
@@ -130,6 +139,7 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig) -> Pl
         multiple=(MULTIPLE,) * dims,
         normalisation=_statistics(schemes, samples, dataset.root),
         foreground=config.foreground,
+        annotation=config.annotation,
         sidemaps=config.sidemaps,
     )
     grids = [plan.grid(shape, spacing or (1.0,) * dims) for shape, spacing in zip(shapes, spacings, strict=True)]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache as memoised
+from functools import cached_property
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -21,11 +22,12 @@ from ..errors import InputError
 from ..functional.rng import fold
 from ..progress import track
 from ..types import IGNORE, Batch
-from .cache import Cache, Stored, content_hash, digest
-from .dataset import Case, Dataset, case_arrays
+from .cache import Cache, digest
+from .dataset import Case, Dataset
 from .order import order, share
-from .patches import Window, draw_window, foreground_points, whole_window
-from .preprocess import Plan, preprocess_image, preprocess_label
+from .patches import Window, draw_window, whole_window
+from .plan import Plan
+from .prepared import Prepared, prepare_case
 from .refined import RefinedStore
 from .sidemaps import SIDEMAPS
 
@@ -55,23 +57,6 @@ class Alone:
         return [value]
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Where the arrays of one case lie."""
-
-    image: Stored
-    label: Stored
-    foreground: Stored
-    maps: Mapping[str, Stored]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.label.shape
-
-    def exists(self) -> bool:
-        return all(s.path.exists() for s in (self.image, self.label, self.foreground, *self.maps.values()))
-
-
 class CaseSet:
     """Cases of a data set, prepared by a plan, with the side maps named in ``maps``. Implements ``types.TrainSet``.
 
@@ -96,7 +81,8 @@ class CaseSet:
         self.cases, self.dataset, self.plan, self.cache = tuple(cases), dataset, plan, cache
         self.maps, self.refined, self.world = tuple(maps), refined, world
         self.trust = torch.tensor([int(case.trust) for case in cases], dtype=torch.int64)
-        self._prepared = self._prepare_all()
+        made = self._prepare_all()
+        self._prepared, self._raters = [first for first, *_ in made], [rest for _, *rest in made]
         self._floor = memoised(self._minimum)
 
     def __len__(self) -> int:
@@ -106,9 +92,19 @@ class CaseSet:
     def names(self) -> tuple[str, ...]:
         return tuple(case.name for case in self.cases)
 
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shape (*S) that ``scan`` gives each case."""
+        return tuple(self.plan.padded(prepared.shape) for prepared in self._prepared)
+
+    @property
+    def sizes(self) -> Tensor:
+        """Pixels of each class in each given label, (N, K) int64."""
+        return torch.tensor(np.stack([prepared.sizes.open() for prepared in self._prepared]))
+
     # ---------------------------------------------------------------------------------------------- preparation
 
-    def _prepare_all(self) -> list[Prepared]:
+    def _prepare_all(self) -> list[list[Prepared]]:
         share = range(self.world.rank, len(self), self.world.size)
         pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
         try:
@@ -116,53 +112,15 @@ class CaseSet:
             mine = dict(zip(share, track(done, "preparing cases", total=len(share)), strict=True))
         finally:
             pool.shutdown(cancel_futures=True)
-        found = {i: prepared for part in self.world.gather_object(mine) for i, prepared in part.items()}
-        return [found[i] if found[i].exists() else self._prepare(i) for i in range(len(self))]
+        found = {i: made for part in self.world.gather_object(mine) for i, made in part.items()}
+        return [found[i] if all(p.exists() for p in found[i]) else self._prepare(i) for i in range(len(self))]
 
-    def _prepare(self, i: int) -> Prepared:
-        """Image, label and maps of a case, each under a key of what it depends on and nothing else."""
-        case, plan, cache = self.cases[i], self.plan, self.cache
-        read = memoised(lambda: case_arrays(case, self.dataset))
-        spacing = case.images[0].with_name(f"{case.name}.json")  # a TIFF's spacing lies beside it
-        look = content_hash((*case.images, *([spacing] if spacing.exists() else [])))
-        grid = plan.model_dump(mode="json", include={"size", "spacing_mm"})
-        image = cache.store(
-            {"image": look, **grid, **plan.model_dump(mode="json", include={"normalisation"})},
-            lambda: preprocess_image(read()[0], plan, str(case.images[0])),
-        )
-
-        def make_label() -> np.ndarray:
-            picture, given = read()
-            return preprocess_label(replace(given, geometry=picture.geometry), plan)
-
-        label = cache.store(
-            {
-                "label": content_hash([case.label]) if case.label else None,
-                "image": look if plan.spacing_mm or case.label is None else None,
-                "values": [plan.classes, self.dataset.ignore],
-                **grid,
-            },
-            make_label,
-        )
-        if label.shape != image.shape[1:]:
-            raise InputError(
-                f"{case.label} has the shape {label.shape} and {case.images[0]} {image.shape[1:]} (after resampling); "
-                "they must be equal: correct the label."
-            )
-        foreground = cache.store(
-            {"foreground": label.key}, lambda: foreground_points(label.open(), fold(0, "foreground", label.key))
-        )
-        return Prepared(image, label, foreground, self._side_maps(image, label))
-
-    def _side_maps(self, image: Stored, label: Stored) -> dict[str, Stored]:
-        config = self.plan.sidemaps
-
-        def stored(name: str) -> Stored:
-            side = SIDEMAPS[name]
-            source = image if side.of == "image" else label
-            return self.cache.store(side.key(name, source.key, config), lambda: side.make(source.open(), config))
-
-        return {name: stored(name) for name in self.maps if name != REFINED}
+    def _prepare(self, i: int) -> list[Prepared]:
+        """The case with its given label; then with each rater's, where ``plan.annotation`` asks for them."""
+        case, wanted = self.cases[i], [name for name in self.maps if name != REFINED]
+        raters = case.raters if self.plan.annotation == "sampled" else ()
+        each = [case, *(replace(case, label=path) for path in raters)]
+        return [prepare_case(one, self.dataset, self.plan, self.cache, wanted) for one in each]
 
     def _minimum(self, i: int) -> np.ndarray:
         image = self._prepared[i].image.open()
@@ -191,37 +149,43 @@ class CaseSet:
     def load(self, index: Tensor, seeds: Sequence[int]) -> Batch:
         """One patch of each case in ``index`` (B,), row b drawn from ``seeds[b]`` alone; on the CPU."""
         rows: list[int] = index.tolist()
-        windows = [self._draw(i, seed) for i, seed in zip(rows, seeds, strict=True)]
-        return self._read(rows, windows, self.plan.patch)
+        cases = [self._annotated(i, seed) for i, seed in zip(rows, seeds, strict=True)]
+        windows = [self._draw(case, seed) for case, seed in zip(cases, seeds, strict=True)]
+        return self._read(rows, cases, windows, self.plan.patch)
 
-    def _draw(self, i: int, seed: int) -> Window:
-        case, plan = self._prepared[i], self.plan
-        return draw_window(case.shape, plan.patch, case.foreground.open, plan.foreground, seed)
+    def _annotated(self, i: int, seed: int) -> Prepared:
+        """The case with the label of a rater drawn anew each time, or with the given one."""
+        raters = self._raters[i]
+        return raters[fold(seed, "rater") % len(raters)] if raters else self._prepared[i]
 
-    def _read(self, rows: Sequence[int], windows: Sequence[Window], shape: Sequence[int]) -> Batch:
+    def _draw(self, case: Prepared, seed: int) -> Window:
+        return draw_window(case.shape, self.plan.patch, case.foreground.open, self.plan.foreground, seed)
+
+    def _read(
+        self, rows: Sequence[int], cases: Sequence[Prepared], windows: Sequence[Window], shape: Sequence[int]
+    ) -> Batch:
         # torch aligns its memory and numpy does not; by alignment, some matrix products round differently.
         tensors = {name: torch.empty(len(rows), *shape, dtype=_dtype(name)) for name in ("label", *self.maps)}
         images = torch.empty(len(rows), self.plan.channels, *shape)
         image, maps = images.numpy(), {name: tensor.numpy() for name, tensor in tensors.items()}
         label = maps.pop("label")
-        for b, (i, part) in enumerate(zip(rows, windows, strict=True)):
-            prepared = self._prepared[i]
+        for b, (i, prepared, part) in enumerate(zip(rows, cases, windows, strict=True)):
             if not part.full:
                 image[b] = self._floor(i)
                 label[b] = IGNORE
             image[b][:, *part.target] = prepared.image.open()[:, *part.source]
             label[b][part.target] = prepared.label.open()[part.source]
             for name, out in maps.items():
-                values = (self._refined(i) if name == REFINED else prepared.maps[name].open())[part.source]
+                values = (self._refined(i, prepared) if name == REFINED else prepared.maps[name].open())[part.source]
                 if not part.full:
                     out[b] = {REFINED: IGNORE, "superpixel": values.max() + 1}.get(name, 0)
                 out[b][part.target] = values
         index = torch.tensor(rows, dtype=torch.int64)
         return Batch(images, tensors.pop("label"), self.trust[index], index, tensors)
 
-    def _refined(self, i: int) -> np.ndarray:
+    def _refined(self, i: int, prepared: Prepared) -> np.ndarray:
         mended = self.refined.read(self.cases[i].name) if self.refined else None
-        return self._prepared[i].label.open() if mended is None else mended
+        return prepared.label.open() if mended is None else mended
 
     def whole(self, i: int) -> tuple[Tensor, Tensor]:
         """Case ``i`` as prepared, not padded: image (C, *S') float32 and label (*S') int64."""
@@ -236,11 +200,12 @@ class CaseSet:
         A shape that networks do not take is filled up to the next that they do, as patches are.
         """
         mine = range(self.world.rank, len(self), self.world.size)
-        for shape, group in groupby(mine, key=lambda i: self.plan.padded(self._prepared[i].shape)):
+        for shape, group in groupby(mine, key=lambda i: self.shapes[i]):
             rows = list(group)
             for start in range(0, len(rows), batch_size):
                 some = rows[start : start + batch_size]
-                yield self._read(some, [whole_window(self._prepared[i].shape, shape) for i in some], shape)
+                cases = [self._prepared[i] for i in some]
+                yield self._read(some, cases, [whole_window(case.shape, shape) for case in cases], shape)
 
     def gather(self, index: Tensor, value: Tensor) -> Tensor:
         """Rows (M, ...) of the cases ``index`` (M,) from every rank -> (N, ...), 0 where no rank has one."""
@@ -256,9 +221,9 @@ class CaseSet:
         if name != REFINED or self.refined is None:
             raise ValueError(f"cannot write the map {name!r}: a training set stores {REFINED!r}, if it has a store")
         for i, label in zip(index.tolist(), value.cpu().numpy(), strict=True):
-            given = self._prepared[i].label
-            inside = whole_window(given.shape, self.plan.padded(given.shape)).target
-            self.refined.write(self.cases[i].name, label[inside].astype(given.dtype), self._refined(i))
+            case = self._prepared[i]
+            inside = whole_window(case.shape, self.plan.padded(case.shape)).target
+            self.refined.write(self.cases[i].name, label[inside].astype(case.label.dtype), self._refined(i, case))
 
     def commit(self) -> int:
         """Make every rank's writes visible on every rank; how many pixels changed."""
@@ -277,7 +242,8 @@ class CaseSet:
     @property
     def content(self) -> str:
         """One digest of every image and label, as prepared."""
-        return digest([[case.image.key, case.label.key] for case in self._prepared])
+        keys = [[case.image.key, case.label.key] for case in self._prepared]
+        return digest([*keys, *([rater.label.key for rater in raters] for raters in self._raters if raters)])
 
     def state_dict(self) -> dict[str, Any]:
         """The generation of the refined labels, and what they refine."""

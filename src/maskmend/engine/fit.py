@@ -95,9 +95,9 @@ class Fit:
         self._prepare()
         try:
             for epoch in range(self.train.epochs):
-                self._epoch(epoch)
-                if self.stop_after == self.done:
+                if self.method.finished() or self.stop_after == self.done > 0:
                     break
+                self._epoch(epoch)
         finally:
             self.meter.close()
             if self.log is not None:
@@ -113,6 +113,8 @@ class Fit:
         self.meter.begin_epoch(epoch, self.train.epochs, len(schedule), self.done - first)
         if self.done <= first:
             self._begin_epoch(Progress(epoch, self.train.epochs, first, len(schedule)))
+            if self.method.finished():
+                return self._end_epoch(epoch)
         self.method.train()
         for step, index in enumerate(schedule[self.done - first :], start=self.done):
             self._step(Progress(epoch, self.train.epochs, step, len(schedule)), index)
@@ -179,7 +181,7 @@ class Fit:
         return batch
 
     def _end_epoch(self, epoch: int) -> None:
-        last = epoch + 1 == self.train.epochs
+        last = epoch + 1 == self.train.epochs or self.method.finished()
         if self.validate is not None and (last or (epoch + 1) % self.train.validate_every == 0):
             self.method.eval()
             with torch.no_grad(), self._autocast():

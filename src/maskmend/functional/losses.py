@@ -47,16 +47,31 @@ def dice_joint(prob: Tensor, label: Tensor, eps: float = 1e-5) -> Tensor:
     return 1 - (2 * overlap + eps) / (size + eps)
 
 
-def dice_by_class(prob: Tensor, label: Tensor, background: bool = False, eps: float = 1.0) -> Tensor:
-    """1 - mean over classes of the Dice of each case, (B,): linear denominator, smoothed by ``eps``.
+def dice_by_class(
+    prob: Tensor, label: Tensor, background: bool = False, eps: float = 1.0, squared: bool = False
+) -> Tensor:
+    """1 - mean over classes of the Dice of each case, (B,): smoothed by ``eps``, denominator linear or ``squared``.
 
     With ``background`` it is the form of GSD-Net's released code; without, the one common in the field.
     """
     hot, seen = one_hot(label, prob.shape[1]), (label != IGNORE).unsqueeze(1)
     prob = prob.float() * seen
     dims = tuple(range(2, prob.ndim))
-    dice = (2 * (prob * hot).sum(dims) + eps) / ((prob + hot).sum(dims) + eps)
+    size = prob.square() if squared else prob
+    dice = (2 * (prob * hot).sum(dims) + eps) / ((size + hot).sum(dims) + eps)
     return 1 - dice[:, 0 if background else 1 :].mean(1)
+
+
+def ce_dice(logits: Tensor, label: Tensor, together: bool = False, eps: float = 1e-5) -> Tensor:
+    """(cross-entropy + Dice loss) / 2 of each case, (B,): squared denominators, background included. ALC Eq. 1.
+
+    ``together``: sums run over all cases, as if they were one, (1,). What nobody annotated counts as zero.
+    """
+    if together:
+        logits, label = logits.transpose(0, 1).flatten(1)[None], label.flatten()[None]
+    valid = (label != IGNORE).flatten(1).sum(1).clamp_min(1)
+    dice = dice_by_class(logits.float().softmax(1), label, background=True, eps=eps, squared=True)
+    return (ce(logits, label).flatten(1).sum(1) / valid + dice) / 2
 
 
 def masked_mean(value: Tensor, mask: Tensor) -> Tensor:

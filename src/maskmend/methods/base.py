@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -27,6 +27,8 @@ class Method(nn.Module):
     """Authors, title, venue and year."""
     supervision: ClassVar[tuple[str, ...]] = ("noisy",)
     """Kinds of cases it cannot do without: "clean", "noisy", "unlabeled"."""
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """Settings of the run, other than its own, that it starts from: {"train": {"batch": ...}}. All can be changed."""
     search: ClassVar[dict[str, tuple[float, ...]]] = {}
     """Parameters that can be searched for, with their candidates: the value of the smallest criterion wins."""
     maps: tuple[str, ...] = ()
@@ -45,6 +47,17 @@ class Method(nn.Module):
     def begin_epoch(self, at: Progress, train: TrainSet) -> Logs:
         """Look at the whole training set; refine labels. Runs in eval mode, without gradients."""
         return {}
+
+    def check(self, train: TrainSet) -> None:
+        """Look at the training set before the first step.
+
+        Raises:
+            InputError: the method cannot work with it.
+        """
+
+    def finished(self) -> bool:
+        """Whether training is over before its last epoch; asked after ``begin_epoch``. It never turns back."""
+        return False
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Named groups, one optimiser each; most methods have one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +93,7 @@ def train(
         CaseSet(part, data, plan, Cache(default_cache()), maps, RefinedStore(output / "refined"), world)
         for part, maps in ((cases, model.maps), (held_out, ()))
     ]
+    _check_training(run, dataset, model, sets[0])
     saved = _saved(output, run, model, sets[0]) if resume else None
     if saved and saved["done"] >= run.train.epochs * _steps(run, sets[0]):
         return RunSummary(output, saved["scores"], complete=True)
@@ -176,10 +177,35 @@ def _check_cases(run: RunConfig, dataset: Path, cases: Sequence[Case]) -> None:
                 f"{dataset}: {run.method_name} needs {kind} cases and fold {run.fold} has none; "
                 f"mark some in supervision.csv (case,supervision: NAME,{kind})."
             )
+    if "clean" in cls.supervision and not _two_streams(run.train.batch):
+        raise InputError(
+            f"train.batch={run.train.batch} may give a step without clean cases or with nothing else, and "
+            f"{run.method_name} needs both in each; set train.batch, e.g. {{clean: 2, imperfect: 6}}."
+        )
     try:
         pools(torch.tensor([int(case.trust) for case in cases]), run.train.batch)
     except InputError as error:
         raise InputError(f"{dataset}, fold {run.fold}: {error}") from None
+
+
+def _two_streams(batch: Mapping[str, int]) -> bool:
+    """Whether every step has clean cases and imperfect ones."""
+    return batch.get("clean", 0) > 0 and any(batch.get(pool, 0) > 0 for pool in ("imperfect", "unlabeled"))
+
+
+def _check_training(run: RunConfig, dataset: Path, model: Method, training: CaseSet) -> None:
+    """Every class must be drawn somewhere, and the method must be able to work with what there is."""
+    drawn = training.sizes.sum(0)
+    for name, value in training.plan.labels.items():
+        if not drawn[value]:
+            raise InputError(
+                f"{dataset}: no training mask of fold {run.fold} holds a pixel of the class {name!r} ({value}); "
+                "add such a mask, or take the class out of dataset.json."
+            )
+    try:
+        model.check(training)
+    except InputError as error:
+        raise InputError(f"{dataset}: {error}") from None
 
 
 def _saved(output: Path, run: RunConfig, model: Method, training: CaseSet) -> checkpoint.State | None:
