@@ -2,11 +2,11 @@
 
     python benchmarks/step_cost.py [--device cuda] [--repeats 5]
 
-The bound of a step is its passes through a network, counted while it runs, times what a pass of the plain network costs
-in the same process: forward and backward, no loss, no optimiser. Everything is timed in turns and the medians compared,
-so that a busy machine slows both sides alike. On the CPU it is the processor time of one thread, and peak memory is
-what making the method and its first steps add to the resident memory of a process of their own; on a GPU it is the time
-between two CUDA events, and the most memory that PyTorch had allocated.
+The bound of a step is its passes through a network, counted while it runs, times what a pass of that kind of the plain
+network costs in the same process: no loss, no optimiser. A pass of half the batch counts as half a pass. Everything is
+timed in turns and the medians compared, so that a busy machine slows both sides alike. On the CPU it is the processor
+time of one thread, and peak memory is what making the method and its first steps add to the resident memory of a
+process of their own; on a GPU it is the time between two CUDA events, and the most memory that PyTorch had allocated.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from statistics import median
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.func import functional_call, jvp
 
 from maskmend import methods
 from maskmend.data.phantom import render_2d, render_3d
@@ -36,6 +38,12 @@ from maskmend.types import Batch, Progress, Trust
 
 GOAL = 1.10
 AT = Progress(epoch=50, epochs=100, step=5000, steps=100)
+KINDS = {
+    "gradient": "forward and backward",
+    "forward": "forward without a graph",
+    "tangent": "forward mode: logits and their slope",
+}
+"""Kinds of passes that a bound counts."""
 VARIANTS: dict[str, dict[str, dict[str, object]]] = {"gsd_net": {"": {}, ", before refine_from": {"refine_from": 100}}}
 """Methods whose steps differ: what is added to the name, and the parameters. Of the others, the defaults."""
 
@@ -121,12 +129,13 @@ class Step:
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
-        """Counts ``passes`` with a gradient, and ``looks`` without."""
-        self.passes = self.looks = 0
+        """Counts passes of the whole batch by ``KINDS``; one of a part of it is a part of a pass."""
+        self.passes = dict.fromkeys(KINDS, 0.0)
 
-        def count(*_: object) -> None:
-            self.passes += torch.is_grad_enabled()
-            self.looks += not torch.is_grad_enabled()
+        def count(_: object, given: tuple[Tensor, ...]) -> None:
+            kind = "gradient" if torch.is_grad_enabled() else "forward"
+            kind = "tangent" if torch._C._are_functorch_transforms_active() else kind
+            self.passes[kind] += len(given[0]) / self.setting.count
 
         hooks = [m.register_forward_pre_hook(count) for m in self.method.modules() if isinstance(m, Network)]
         yield
@@ -135,22 +144,32 @@ class Step:
 
 
 class Plain:
-    """A pass through the network, and back where ``learn``."""
+    """A pass of the plain network, of one of ``KINDS``."""
 
-    def __init__(self, setting: Setting, device: torch.device, learn: bool = True) -> None:
+    def __init__(self, setting: Setting, device: torch.device, kind: str) -> None:
         seed_all(0)
-        self.network, self.setting, self.learn = make_network(setting, device).train(), setting, learn
+        self.network, self.setting, self.kind = make_network(setting, device).train(), setting, kind
         self.image = make_batch(setting, device).image
         self.gradient = torch.randn(setting.count, 2, *setting.size, device=device) / self.image[:, 0].numel()
         self.parameters = list(self.network.parameters())
 
     def __call__(self) -> None:
-        with torch.set_grad_enabled(self.learn), autocast(self.setting, self.image.device):
+        if self.kind == "tangent":  # in full precision: forward mode and autocast do not mix
+            params = {name: p.detach() for name, p in self.network.named_parameters()}
+            with torch.no_grad():
+                jvp(self._logits, (params,), (params,))
+            return
+        with torch.set_grad_enabled(self.kind == "gradient"), autocast(self.setting, self.image.device):
             logits = self.network(self.image)
-        if self.learn:
+        if self.kind == "gradient":
             for p in self.parameters:
                 p.grad = None
             logits.float().backward(self.gradient, inputs=self.parameters)
+
+    def _logits(self, params: dict[str, Tensor]) -> Tensor:
+        buffers = {name: value.clone() for name, value in self.network.named_buffers()}
+        logits: Tensor = functional_call(self.network, {**params, **buffers}, (self.image,))
+        return logits
 
 
 def autocast(setting: Setting, device: torch.device) -> AbstractContextManager[object]:
@@ -198,7 +217,7 @@ def peak_mib(make: Callable[[], Callable[[], None]], device: torch.device) -> fl
 
 def makers(setting: Setting, device: torch.device) -> dict[str, Callable[[], Callable[[], None]]]:
     """What makes the plain pass, the pass without gradient, and a step of each method."""
-    plain = {"one plain pass": partial(Plain, setting, device), "forward": partial(Plain, setting, device, learn=False)}
+    plain = {kind: partial(Plain, setting, device, kind) for kind in KINDS}
     return plain | {label: partial(Step, name, parameters, setting, device) for label, name, parameters in variants()}
 
 
@@ -212,12 +231,12 @@ def rows(setting: Setting, device: torch.device, repeats: int, peaks: dict[str, 
             if repeat:  # the first warms up
                 times[label].append(spent)
     took = {label: median(values) for label, values in times.items()}
-    one = took["one plain pass"]
-    yield f"| {setting} | one plain pass | 1 | | {one:.1f} | | {peaks['one plain pass']:.0f} |"
+    for kind, what in KINDS.items():
+        yield f"| {setting} | plain: {what} | | | {took[kind]:.1f} | | {peaks[kind]:.0f} |"
     for label, step in runs.items():
         if isinstance(step, Step):
-            bound = step.passes * one + step.looks * took["forward"]
-            passes = f"{step.passes}" + f" + {step.looks} forward" * bool(step.looks)
+            bound = sum(count * took[kind] for kind, count in step.passes.items())
+            passes = " + ".join(f"{count:g} {kind}" for kind, count in step.passes.items() if count)
             ratio = f"{took[label] / bound:.2f}" + " (missed)" * (took[label] / bound > GOAL + 0.005)
             yield f"| | {label} | {passes} | {bound:.1f} | {took[label]:.1f} | {ratio} | {peaks[label]:.0f} |"
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .. import types
 from ..functional.losses import ce_dice
 from ..functional.schedule import sigmoid_ramp
-from ..functional.teacher import Fused, ema_, frozen_copy, fuse, margins
+from ..functional.teacher import Fused, ema_, frozen_copy, fuse, margins, perturbed
 from ..types import Batch, Logs, Progress, Update
 from .base import Build, Method
 
@@ -79,10 +79,7 @@ class ALC(Method):
         if cfg.noise == 0:
             stages = teacher.encode(image)
             return [margins(teacher.head(teacher.decode(stages))) for _ in range(cfg.passes)]
-        draws = (
-            torch.randn_like(image).mul_(cfg.noise).clamp_(-cfg.noise_cap, cfg.noise_cap) for _ in range(cfg.passes)
-        )
-        return [margins(teacher(image + draw)) for draw in draws]
+        return [margins(teacher(perturbed(image, cfg.noise, cfg.noise_cap))) for _ in range(cfg.passes)]
 
     def refined(self, taught: Fused, passes: list[Tensor]) -> Tensor:
         """Y_ref (B, *S) int64. Eq. 6."""

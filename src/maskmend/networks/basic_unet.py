@@ -35,6 +35,18 @@ class BasicUNet(Network):
         self.body.final_conv = nn.Identity()
         self.head = CONV[dims](width, classes, 1)
 
-    def features(self, image: Tensor) -> Tensor:
+    def encode(self, image: Tensor) -> list[Tensor]:
         self.check(image)
-        return cast(Tensor, self.body(image))
+        body = self.body
+        stages = [body.conv_0(image)]
+        for down in (body.down_1, body.down_2, body.down_3, body.down_4):
+            stages.append(down(stages[-1]))
+        return stages
+
+    def decode(self, stages: list[Tensor]) -> Tensor:
+        body = self.body
+        *skips, deepest = stages
+        x = self.dropout(deepest)
+        for join in (body.upcat_4, body.upcat_3, body.upcat_2, body.upcat_1):
+            x = join(x, skips.pop())
+        return cast(Tensor, self.dropout(x))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from .base import CONV, TRANSPOSED, NetworkConfig, Norm, UShaped, normalise, per_axis, product
+from .base import CONV, TRANSPOSED, NetworkConfig, Norm, UShaped, doubling, normalise, product
 
 WIDTH = 32
 STRIDES: dict[int, tuple[int, ...]] = {2: (2, 2, 2, 2, 2), 3: (2, 2, 2, 2)}
@@ -25,10 +25,9 @@ class NNUNet(UShaped):
 
     def __init__(self, config: NetworkConfig, channels: int, classes: int, dims: int) -> None:
         super().__init__(config, channels, classes, dims)
-        width, norm = config.width or WIDTH, config.norm or NORM
-        strides = per_axis(STRIDES[dims] if config.strides is None else config.strides, dims)
-        self.stride = product(strides, dims)
-        features = [min(width * 2**level, MOST[dims]) for level in range(len(strides) + 1)]
+        features, strides = doubling(config, WIDTH, STRIDES[dims], dims)
+        features = [min(width, MOST[dims]) for width in features]
+        self.stride, norm = product(strides, dims), config.norm or NORM
 
         self.down = nn.ModuleList([_twice(channels, features[0], (1,) * dims, norm)])
         self.up, self.join = nn.ModuleList(), nn.ModuleList()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from .base import CONV, POOL, NetworkConfig, Norm, UShaped, normalise, per_axis, product
+from .base import CONV, POOL, NetworkConfig, Norm, UShaped, convolutions, doubling, product
 
 WIDTH = 16
 STRIDES = (2, 2, 2, 2)
@@ -22,16 +22,14 @@ class UNet(UShaped):
 
     def __init__(self, config: NetworkConfig, channels: int, classes: int, dims: int) -> None:
         super().__init__(config, channels, classes, dims)
-        width, norm = config.width or WIDTH, config.norm or NORM
-        strides = per_axis(STRIDES if config.strides is None else config.strides, dims)
-        self.stride = product(strides, dims)
-        features = [width * 2**level for level in range(len(strides) + 1)]
+        features, strides = doubling(config, WIDTH, STRIDES, dims)
+        self.stride, norm = product(strides, dims), config.norm or NORM
         if dims == 2 and strides:
             features[-1] = features[-2]
 
-        self.down = nn.ModuleList([_twice(channels, features[0], features[0], norm, dims)])
+        self.down = nn.ModuleList([convolutions((channels, features[0], features[0]), norm, dims)])
         for level, stride in enumerate(strides):
-            convs = _twice(features[level], features[level + 1], features[level + 1], norm, dims)
+            convs = convolutions((features[level], features[level + 1], features[level + 1]), norm, dims)
             self.down.append(nn.Sequential(POOL[dims](stride), *convs))
 
         self.up, self.join = nn.ModuleList(), nn.ModuleList()
@@ -40,16 +38,8 @@ class UNet(UShaped):
             joined = features[level] + deep
             middle, deep = (joined // 2, features[max(level - 1, 0)]) if dims == 2 else (features[level],) * 2
             self.up.append(_enlarge(stride, dims))
-            self.join.append(_twice(joined, middle, deep, norm, dims))
+            self.join.append(convolutions((joined, middle, deep), norm, dims))
         self.head = CONV[dims](deep, classes, 1)
-
-
-def _twice(into: int, middle: int, out: int, norm: Norm, dims: int) -> nn.Sequential:
-    """Two 3-wide convolutions, each normalised and rectified."""
-    layers: list[nn.Module] = []
-    for a, b in ((into, middle), (middle, out)):
-        layers += [CONV[dims](a, b, 3, padding=1), normalise(norm, b, dims), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers)
 
 
 def _enlarge(stride: tuple[int, ...], dims: int) -> nn.Upsample:
