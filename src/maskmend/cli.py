@@ -144,19 +144,34 @@ def simulate(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="NOISY", help="New data set with the corrupted masks.")
     ],
-    noise: Annotated[str, typer.Option(help="Kind of noise: markov, dilate_erode.")],
+    noise: Annotated[
+        str,
+        typer.Option(
+            help="Kind of noise: affine, dilate_erode, dilate_erode_area, dilate_erode_cube, markov, missing, mlb_seg, "
+            "random_rater, self_cleansing, sp_guided."
+        ),
+    ],
     parameters: Words = None,
     fraction: Annotated[float, typer.Option(help="Share of the training masks to corrupt.")] = 1.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same masks.")] = 0,
+    target_dice: Annotated[
+        float | None, typer.Option(help="Make the noise as strong as it must be to leave this Dice.")
+    ] = None,
 ) -> None:
     """Corrupt the training masks of a data set, and remember what was done to each."""
     from .verbs.simulate import simulate
 
-    settings = dict(map(pair, parameters or []))
-    result = simulate(dataset, output, noise=noise, parameters=settings, fraction=fraction, seed=seed)
+    settings: dict[str, Any] = {"parameters": dict(map(pair, parameters or [])), "fraction": fraction, "seed": seed}
+    if target_dice is not None:
+        settings["target_dice"] = target_dice
+    result = simulate(dataset, output, noise=noise, **settings)
     mean, sd = result.dice()
     done = f"{len(result.corrupted)} of {len(result.cases)} masks corrupted"
     _show(f"{output}: {done}; Dice with the true ones {mean:.3f} ± {sd:.3f} over all cases.")
+    if target_dice is not None:
+        from .noise.target import words
+
+        _show(f"{words(result.noise)} leaves {result.dice_corrupted()[0]:.3f} on the corrupted ones.")
 
 
 @app.command(cls=Verb, epilog="Example: maskmend train DATASET --method gsd_net -o RUN method.tau=0.06 train.epochs=50")
@@ -244,11 +259,15 @@ def evaluate(
             help="nnU-Net's summary.json, and cases.csv beside it; by default in PREDICTIONS.",
         ),
     ] = None,
+    surface: Annotated[bool, typer.Option("--surface", help="Also HD95, ASSD, ASD and NSD, slower.")] = False,
+    tolerance_mm: Annotated[
+        float, typer.Option(min=0, help="NSD: how far surfaces may lie apart; pixels where files know no mm.")
+    ] = 1.0,
 ) -> None:
-    """Dice and Jaccard of predicted masks, per case and class."""
+    """Dice and Jaccard of predicted masks, per case and class, and distances between surfaces."""
     from .verbs.evaluate import evaluate
 
-    _show(evaluate(predictions, references, output=output).table())
+    _show(evaluate(predictions, references, output=output, surface=surface, tolerance_mm=tolerance_mm).table())
 
 
 @app.command(cls=Verb, epilog="Example: maskmend methods gsd_net")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from maskmend.metrics import Counts, dice, jaccard, overlap
+from maskmend.metrics.overlap import CHUNK
 
 
 @given(st.data(), array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=6))
@@ -53,3 +54,12 @@ def test_a_worked_example_and_another_ignore_value():
 def test_unequal_shapes():
     with pytest.raises(ValueError, match="shape"):
         overlap(np.zeros((2, 3)), np.zeros((3, 2)), [1])
+
+
+def test_more_pixels_than_are_counted_at_a_time():
+    rng = np.random.default_rng(0)
+    prediction, reference = rng.integers(0, 3, (130, 290)), rng.integers(-1, 3, (290, 130)).T
+    assert prediction.size > 2 * CHUNK
+    p, r, seen = prediction == 2, reference == 2, reference != -1
+    expected = [int((pair & seen).sum()) for pair in ((p & r), (p & ~r), (~p & r), (~p & ~r))]
+    assert overlap(prediction, reference, [1, 2])[2] == Counts(*expected)

@@ -161,7 +161,10 @@ def test_evaluate_and_demo(verbs: Verbs) -> None:
     verbs.put("evaluate")
     verbs.put("demo")
     assert run("evaluate P R -o s.json").output == run("demo").output == "a table\n"
-    assert verbs.calls == [((Path("P"), Path("R")), {"output": Path("s.json")}), ((Path("demo"),), {"device": "auto"})]
+    assert verbs.calls == [
+        ((Path("P"), Path("R")), {"output": Path("s.json"), "surface": False, "tolerance_mm": 1.0}),
+        ((Path("demo"),), {"device": "auto"}),
+    ]
 
 
 def test_input_error_is_one_sentence(verbs: Verbs) -> None:

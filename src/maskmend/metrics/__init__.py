@@ -3,6 +3,26 @@
 from __future__ import annotations
 
 from .overlap import Counts, dice, jaccard, overlap
-from .summary import CaseResult, Summary, mean_sd
+from .summary import CaseResult, Scale, Summary, Unit, mean_sd
+from .surface import Distances, asd, assd, hd, hd95, hd95_pooled, nsd, surface_distances, surface_metrics
 
-__all__ = ["CaseResult", "Counts", "Summary", "dice", "jaccard", "mean_sd", "overlap"]
+__all__ = [
+    "CaseResult",
+    "Counts",
+    "Distances",
+    "Scale",
+    "Summary",
+    "Unit",
+    "asd",
+    "assd",
+    "dice",
+    "hd",
+    "hd95",
+    "hd95_pooled",
+    "jaccard",
+    "mean_sd",
+    "nsd",
+    "overlap",
+    "surface_distances",
+    "surface_metrics",
+]

@@ -13,6 +13,9 @@ from ..types import IGNORE
 
 Label = NDArray[Any]
 
+CHUNK = 2**14
+"""Pixels counted at a time, few enough for the processor's cache."""
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -38,8 +41,12 @@ def overlap(prediction: Label, reference: Label, labels: Sequence[int], ignore: 
     """
     if prediction.shape != reference.shape:
         raise ValueError(f"the prediction has the shape {prediction.shape}, the reference {reference.shape}")
-    seen = reference != ignore
-    table = _confusion(_positions(prediction[seen], labels), _positions(reference[seen], labels), len(labels) + 1)
+    table = np.zeros((len(labels) + 1, len(labels) + 1), dtype=np.int64)
+    flat_prediction, flat_reference = prediction.reshape(-1), reference.reshape(-1)
+    for start in range(0, reference.size, CHUNK):
+        guess, truth = flat_prediction[start : start + CHUNK], flat_reference[start : start + CHUNK]
+        seen = truth != ignore
+        table += _confusion(_positions(guess[seen], labels), _positions(truth[seen], labels), len(table))
     total, predicted, present = int(table.sum()), table.sum(axis=0), table.sum(axis=1)
     counts = {}
     for position, value in enumerate(labels):

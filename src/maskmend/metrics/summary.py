@@ -7,40 +7,54 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from .overlap import Counts, dice, jaccard
 
 Metrics = dict[str, float]
+Unit = Literal["mm", "px"]
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One prediction against its reference: the counts of each foreground label value."""
+    """One prediction against its reference: the counts of each foreground label value, and, where they were asked for,
+    its ``surface_metrics``."""
 
     name: str
     reference_file: str
     prediction_file: str
     counts: Mapping[int, Counts]
+    surface: Mapping[int, Metrics] = field(default_factory=dict)
 
     def metrics(self, label: int) -> Metrics:
-        """Dice, IoU and the pixel counts of one label, by nnU-Net's names."""
+        """Dice, IoU and the pixel counts of one label, by nnU-Net's names, and its surface metrics if there are any."""
         c = self.counts[label]
-        overlaps: Metrics = {"Dice": dice(c), "IoU": jaccard(c)}
-        return overlaps | {"TP": c.tp, "FP": c.fp, "FN": c.fn, "TN": c.tn, "n_pred": c.tp + c.fp, "n_ref": c.tp + c.fn}
+        found: Metrics = {"Dice": dice(c), "IoU": jaccard(c)}
+        found |= {"TP": c.tp, "FP": c.fp, "FN": c.fn, "TN": c.tn, "n_pred": c.tp + c.fp, "n_ref": c.tp + c.fn}
+        return found | self.surface.get(label, {})
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What surface metrics were measured in: the unit of all distances, and the tolerance of NSD in it."""
+
+    unit: Unit
+    tolerance: float
 
 
 @dataclass(frozen=True)
 class Summary:
-    """All cases of an evaluation. ``labels``: the foreground classes, name -> value."""
+    """All cases of an evaluation. ``labels``: the foreground classes, name -> value; ``scale``: of the surface metrics,
+    None without them."""
 
     labels: Mapping[str, int]
     cases: tuple[CaseResult, ...]
+    scale: Scale | None = None
 
     def values(self, metric: str, label: int) -> list[float]:
         """One metric of one label, case after case; NaN where neither prediction nor reference holds the label."""
@@ -63,12 +77,19 @@ class Summary:
         """For each label, the cases in which neither prediction nor reference holds it; the means leave them out."""
         return {label: sum(case.counts[label].empty for case in self.cases) for label in self.labels.values()}
 
+    @property
+    def missed(self) -> dict[int, int]:
+        """For each label, the cases in which only one of prediction and reference shows a surface. Means of distances
+        leave them out, though nothing is worse; Dice and NSD count them as 0. All 0 without surface metrics."""
+        found = {label: [case.surface.get(label, {}) for case in self.cases] for label in self.labels.values()}
+        return {label: sum(m.get("NSD") == 0 and math.isnan(m["HD"]) for m in rows) for label, rows in found.items()}
+
     def case_means(self, metric: str = "Dice") -> dict[str, float]:
         """One number for each case: the metric averaged over its labels (NaN if all of them are empty)."""
         return {case.name: mean_sd(case.metrics(k)[metric] for k in self.labels.values())[0] for case in self.cases}
 
     def as_dict(self) -> dict[str, Any]:
-        """The content of nnU-Net's ``summary.json``."""
+        """The content of nnU-Net's ``summary.json``, with a key "surface" more where there are surface metrics."""
         per_case = [
             {
                 "metrics": {str(label): case.metrics(label) for label in self.labels.values()},
@@ -78,16 +99,24 @@ class Summary:
             for case in self.cases
         ]
         mean = {str(label): metrics for label, metrics in self.mean.items()}
-        return {"foreground_mean": self.foreground_mean, "mean": mean, "metric_per_case": per_case}
+        content = {"foreground_mean": self.foreground_mean, "mean": mean, "metric_per_case": per_case}
+        return content if self.scale is None else content | {"surface": self._surface_dict(self.scale)}
+
+    def _surface_dict(self, scale: Scale) -> dict[str, Any]:
+        """What nnU-Net has no word for: the scale, and by label the cases that no mean of distances speaks of."""
+        counts = {"empty": self.empty, "missed": self.missed}
+        by_label = {name: {str(label): n for label, n in found.items()} for name, found in counts.items()}
+        return {"unit": scale.unit, "tolerance": scale.tolerance, **by_label}
 
     def write_json(self, path: Path) -> None:
         """nnU-Net's ``summary.json``; like nnU-Net it writes NaN where a case says nothing about a label."""
         _write(path, json.dumps(self.as_dict(), indent=4, sort_keys=True) + "\n")
 
     def write_csv(self, path: Path) -> None:
-        """One row for each case and class."""
+        """One row for each case and class; surface metrics with their unit and tolerance."""
+        scale = {} if self.scale is None else asdict(self.scale)
         rows = [
-            {"case": case.name, "class": name, "label": label, **case.metrics(label)}
+            {"case": case.name, "class": name, "label": label, **case.metrics(label), **scale}
             for case in self.cases
             for name, label in self.labels.items()
         ]
@@ -98,18 +127,36 @@ class Summary:
         _write(path, text.getvalue())
 
     def table(self) -> str:
-        """Markdown: mean ± sd over cases of Dice and Jaccard in percent, for each class and for each case's mean."""
-        rows: list[tuple[str, ...]] = [("class", "Dice", "Jaccard", "cases", "empty")]
+        """Markdown: mean ± sd over cases, for each class and for each case's mean. Dice, Jaccard and NSD in percent."""
+        columns, cases = self._columns(), str(len(self.cases))
+        left_out = {"empty": self.empty} if self.scale is None else {"empty": self.empty, "missed": self.missed}
+        rows = [("class", *(column.title for column in columns), "cases", *left_out)]
         for name, label in self.labels.items():
-            scores = (percent(self.values("Dice", label)), percent(self.values("IoU", label)))
-            rows.append((name, *scores, str(len(self.cases)), str(self.empty[label])))
+            scores = (column.text(self.values(column.metric, label)) for column in columns)
+            rows.append((name, *scores, cases, *(str(count[label]) for count in left_out.values())))
         if len(self.labels) > 1:
-            scores = (percent(self.case_means("Dice").values()), percent(self.case_means("IoU").values()))
-            rows.append(("mean of classes", *scores, str(len(self.cases)), ""))
+            scores = (column.text(self.case_means(column.metric).values()) for column in columns)
+            rows.append(("mean of classes", *scores, cases, *("" for _ in left_out)))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         rows.insert(1, tuple("-" * width for width in widths))
         lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
         return "\n".join(f"| {line} |" for line in lines)
+
+    def _columns(self) -> list[_Column]:
+        """The metrics of the table."""
+        columns = [_Column("Dice", "Dice", percent), _Column("Jaccard", "IoU", percent)]
+        if self.scale is not None:
+            unit, tolerance = self.scale.unit, self.scale.tolerance
+            columns += [_Column(f"{metric} ({unit})", metric, spread) for metric in ("HD95", "ASSD", "ASD")]
+            columns.append(_Column(f"NSD@{tolerance:g} {unit}", "NSD", percent))
+        return columns
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    metric: str
+    text: Callable[[Iterable[float]], str]
 
 
 def mean_sd(values: Iterable[float]) -> tuple[float, float]:
@@ -119,12 +166,17 @@ def mean_sd(values: Iterable[float]) -> tuple[float, float]:
     return mean, float(np.std(known, ddof=1)) if len(known) > 1 else math.nan
 
 
-def percent(values: Iterable[float]) -> str:
-    """``mean ± sd`` in percent; a dash where there is none."""
+def spread(values: Iterable[float], scale: float = 1.0) -> str:
+    """``mean ± sd``, both times ``scale``; a dash where there is none."""
     mean, sd = mean_sd(values)
     if math.isnan(mean):
         return "–"
-    return f"{100 * mean:.2f}" + ("" if math.isnan(sd) else f" ± {100 * sd:.2f}")
+    return f"{scale * mean:.2f}" + ("" if math.isnan(sd) else f" ± {scale * sd:.2f}")
+
+
+def percent(values: Iterable[float]) -> str:
+    """``mean ± sd`` in percent; a dash where there is none."""
+    return spread(values, 100)
 
 
 def _write(path: Path, text: str) -> None:
