@@ -65,3 +65,20 @@ def test_the_scaler_changes_nothing_but_the_scale() -> None:
             update((method.a**2).sum(), "a")
         results.append(method.a.item())
     assert results[0] == pytest.approx(results[1])
+
+
+class Halved(TwoWeights):
+    """Learns at half the gradient."""
+
+    def after_backward(self, group: str) -> None:
+        for p in self.parameter_groups()[group]:
+            p.grad *= 0.5
+
+
+def test_a_method_may_change_its_gradients_before_they_are_clipped() -> None:
+    for clip, expected in ((None, 1.0 - 0.5 * 4.0), (1.0, 1.0 - 1.0)):
+        method = Halved()
+        update = Updater(method, OptimConfig(lr=1.0, momentum=0, weight_decay=0, clip=clip), World())
+        update((4 * method.a).sum(), "a")
+        assert method.a.item() == pytest.approx(expected, abs=1e-5)
+        assert method.b.item() == 2.0

@@ -65,10 +65,10 @@ def make_optimizer(config: OptimConfig, parameters: list[nn.Parameter]) -> torch
 
 
 class Updater:
-    """The engine's ``Update``: zero the gradients, backward, average over ranks, clip, step."""
+    """The engine's ``Update``: zero the gradients, backward, average over ranks, the method's own change, clip, step."""
 
     def __init__(self, method: Method, config: OptimConfig, world: World, scaled: bool = False) -> None:
-        self.config, self.world, self.rate = config, world, config.lr
+        self.config, self.world, self.rate, self.method = config, world, config.lr, method
         self.groups = method.parameter_groups()
         self.optimizers = {name: make_optimizer(config, group) for name, group in self.groups.items()}
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=scaled)
@@ -90,8 +90,9 @@ class Updater:
             for p in parameters:
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
             self.world.average_(p.grad for p in parameters if p.grad is not None)
+        self.scaler.unscale_(optimizer)
+        self.method.after_backward(group)
         if self.config.clip is not None:
-            self.scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(parameters, self.config.clip)
         self.scaler.step(optimizer)
         self.scaler.update()

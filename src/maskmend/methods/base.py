@@ -59,6 +59,9 @@ class Method(nn.Module):
         """Whether training is over before its last epoch; asked after ``begin_epoch``. It never turns back."""
         return False
 
+    def after_backward(self, group: str) -> None:
+        """Change the gradients of a group, averaged over ranks, before they are clipped and applied."""
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Named groups, one optimiser each; most methods have one."""
         return {"main": [p for p in self.parameters() if p.requires_grad]}
