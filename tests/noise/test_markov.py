@@ -6,18 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
 from scipy.ndimage import distance_transform_edt
+from tests.noise.shapes import MASKS, disk
 
-from maskmend.noise.markov import STRIDE, Markov, box, smooth, touching, walk
-
-masks = arrays(bool, array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=9))
-
-
-def disk(radius, side=256):
-    rows, columns = np.mgrid[:side, :side] - side / 2
-    return rows**2 + columns**2 < radius**2
+from maskmend.noise.base import box
+from maskmend.noise.markov import STRIDE, Markov, smooth, touching, walk
 
 
 @pytest.mark.parametrize(
@@ -35,7 +29,7 @@ def test_equals_the_authors_mask(golden, name, given_mask, seed):
     arrays = golden("sp_gsd_noise_fixed")
     steps, *rest = arrays[f"{name}_cfg"]
     noise = Markov(steps=int(steps), **dict(zip(("preference", "variance", "flip"), rest, strict=False)))
-    worse = noise(arrays[given_mask].astype(bool), np.random.RandomState(seed))
+    worse = noise.walked(arrays[given_mask].astype(bool), np.random.RandomState(seed))
     assert_array_equal(worse, arrays[name].astype(bool))
 
 
@@ -57,7 +51,7 @@ def test_is_as_strong_as_the_authors(golden, name, settings):
         assert abs(mine.mean() - theirs.mean()) < 3 * theirs.std() * np.sqrt(1 / len(mine) + 1 / len(theirs))
 
 
-@given(masks, st.lists(st.booleans(), max_size=2 * STRIDE + 3), st.floats(0, 1), st.integers(0, 99))
+@given(MASKS, st.lists(st.booleans(), max_size=2 * STRIDE + 3), st.floats(0, 1), st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_the_walk_equals_its_definition_by_distance(mask, grow, variance, seed):
     rng = np.random.default_rng(seed)
@@ -72,7 +66,7 @@ def test_the_walk_equals_its_definition_by_distance(mask, grow, variance, seed):
     assert_array_equal(worse, expected)
 
 
-@given(masks)
+@given(MASKS)
 @settings(max_examples=30, deadline=None)
 def test_touching_is_one_dilation_without_the_middle(mask):
     for place in np.ndindex(mask.shape):
@@ -85,6 +79,8 @@ def test_the_box_holds_the_mask_and_a_margin():
     mask = np.zeros((50, 60), bool)
     mask[20:23, 1] = True
     assert mask[box(mask, margin=5)].shape == (13, 7)
+    assert mask[box(mask, margin=(1, 4))].shape == (5, 6)
+    assert mask[box(~mask & mask, margin=5)].shape == (50, 60)
 
 
 def test_the_blur_is_opencvs():

@@ -6,22 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
+from tests.noise.shapes import MASKS, Scripted
 
 from maskmend.noise.morphology import Morphology, dilate, erode
-
-masks = arrays(bool, array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=6))
-
-
-class Scripted:
-    """Chance that says what it is told."""
-
-    def __init__(self, *values):
-        self.values = list(values)
-
-    def random(self, size=None):
-        return self.values.pop(0)
 
 
 def test_equals_the_authors_masks(golden):
@@ -43,7 +31,7 @@ def test_is_as_strong_as_the_authors(golden):
     assert abs(ours.mean() - theirs.mean()) < 3 * theirs.std() * np.sqrt(2 / 50)
 
 
-@given(masks, st.floats(0.1, 5), st.tuples(*[st.sampled_from([0.5, 1.0, 2.5])] * 3))
+@given(MASKS, st.floats(0.1, 5), st.tuples(*[st.sampled_from([0.5, 1.0, 2.5])] * 3))
 @settings(max_examples=40, deadline=None)
 def test_equals_brute_force(mask, radius, spacing):
     spacing = spacing[: mask.ndim]
@@ -58,7 +46,7 @@ def test_equals_brute_force(mask, radius, spacing):
     assert_array_equal(erode(mask, radius, spacing), narrow)
 
 
-@given(masks, st.floats(0, 9), st.integers(0, 9))
+@given(MASKS, st.floats(0, 9), st.integers(0, 9))
 @settings(max_examples=40, deadline=None)
 def test_a_mask_does_not_vanish_unless_it_may(mask, low, seed):
     worse = Morphology(low=low, high=low + 2)(mask, np.random.default_rng(seed))

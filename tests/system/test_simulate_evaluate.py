@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from maskmend.cli import app
 from maskmend.errors import InputError
-from maskmend.noise import corrupt, make
-from maskmend.verbs import simulate as simulate_module
+from maskmend.noise import apply, corrupt, make
+from maskmend.verbs.corruption import KINDS, case_rng
 from maskmend.verbs.evaluate import evaluate
 from maskmend.verbs.simulate import simulate
 
@@ -94,6 +97,100 @@ def test_the_manifest_tells_the_truth(dataset, tmp_path):
     assert sum(case["corrupted"] for case in manifest["cases"].values()) == 2
 
 
+def test_the_manifest_suffices_to_do_it_again(dataset, tmp_path):
+    simulate(dataset, tmp_path / "noisy", "sp_guided", seed=1)
+    manifest = json.loads((tmp_path / "noisy/noise.json").read_text())
+    noise = make(manifest["noise"], manifest["parameters"])
+    for name, case in manifest["cases"].items():
+        truth = read(dataset / f"labelsTr/{name}.png").astype(int)
+        truth[truth == LABELS["ignore"]] = -1
+        done = {LABELS[word]: drawn for word, drawn in case["done"].items()}
+        assert {drawn["kind"] for drawn in done.values()} <= {"dilate", "erode", "affine"}
+        again = apply(truth, noise, done)
+        assert (np.where(again == -1, LABELS["ignore"], again) == read(tmp_path / f"noisy/labelsTr/{name}.png")).all()
+
+
+@pytest.mark.parametrize("target", [0.7, 0.85])
+def test_reaches_a_target_dice(dataset, tmp_path, target):
+    summary = simulate(dataset, tmp_path / "noisy", "markov", MILD, fraction=0.75, seed=1, target_dice=target)
+    manifest = json.loads((tmp_path / "noisy/noise.json").read_text())
+    left = [case["dice_mean"] for case in manifest["cases"].values() if case["corrupted"]]
+    assert len(left) == 3
+    assert manifest["dice_mean_corrupted"] == pytest.approx(np.mean(left))
+    assert manifest["dice_mean_corrupted"] == pytest.approx(target, abs=0.01)
+    assert summary.dice_corrupted()[0] == manifest["dice_mean_corrupted"]
+    assert manifest["target_dice"] == target
+    assert manifest["strength"] == {"steps": manifest["parameters"]["steps"]} != {"steps": 30}
+    again = simulate(dataset, tmp_path / "again", "markov", manifest["parameters"], fraction=0.75, seed=1)
+    assert again.dice_corrupted() == summary.dice_corrupted()
+
+
+def test_the_target_is_told_on_the_command_line(dataset, tmp_path):
+    line = f"simulate {dataset} -o {tmp_path / 'noisy'} --noise markov steps=20 --target-dice 0.8"
+    result = CliRunner().invoke(app, line.split())
+    assert result.exit_code == 0
+    assert re.search(r"^steps=\d+ leaves 0\.(79|80|81)\d on the corrupted ones\.$", result.output, re.MULTILINE)
+
+
+def test_the_help_names_every_noise():
+    text = CliRunner().invoke(app, ["simulate", "--help"], env={"COLUMNS": "200"}).output
+    assert all(re.search(rf"\b{name}\b", text) for name in KINDS)
+
+
+@pytest.fixture
+def rated(dataset):
+    """What two raters drew of every case: one has no lesions, the other no organs."""
+    for name in "abcd":
+        for rater, values in (("anna", (0, 1, 0, 3)), ("bert", (0, 0, 2, 0))):
+            (dataset / "labelsTr_raters" / rater).mkdir(parents=True, exist_ok=True)
+            drawn = np.array(values, np.uint8)[read(dataset / f"labelsTr/{name}.png")]
+            Image.fromarray(drawn).save(dataset / f"labelsTr_raters/{rater}/{name}.png")
+    return dataset
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_takes_the_label_of_a_rater(rated, tmp_path, moved):
+    parameters = {"turn": "cycle"}
+    if moved:
+        (rated / "labelsTr_raters").rename(tmp_path / "drawn")
+        parameters["raters"] = tmp_path / "drawn"
+    simulate(rated, tmp_path / "noisy", "random_rater", parameters, fraction=0.75, seed=2)
+    manifest = json.loads((tmp_path / "noisy/noise.json").read_text())
+    raters = parameters.get("raters", rated / "labelsTr_raters")
+    assert sum(case["corrupted"] for case in manifest["cases"].values()) == 3
+    for (name, case), rater in zip(manifest["cases"].items(), ["anna", "bert", "anna", "bert"], strict=True):
+        truth, worse = read(rated / f"labelsTr/{name}.png"), read(tmp_path / f"noisy/labelsTr/{name}.png")
+        assert case["done"] == ({"rater": rater} if case["corrupted"] else {})
+        drawn = read(raters / rater / f"{name}.png") if case["corrupted"] else truth
+        assert (worse == np.where(truth == LABELS["ignore"], LABELS["ignore"], drawn)).all()
+
+
+def test_any_rater_may_be_next(rated, tmp_path):
+    asked = set()
+    for seed in range(4):
+        summary = simulate(rated, tmp_path / f"{seed}", "random_rater", seed=seed)
+        asked.add("".join(case.done["rater"][0] for case in summary.cases))
+    assert len(asked) > 1
+    assert set("".join(asked)) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda raters: shutil.rmtree(raters), r"labelsTr_raters holds no rater's labels; .*RATER/CASE\.png"),
+        (lambda raters: [path.unlink() for path in raters.glob("*/c.png")], "holds no label of case c; add"),
+        (lambda raters: shutil.copy(raters / "anna/a.png", raters / "anna/aa.png"), r"aa\.png is a label of no"),
+        (lambda raters: Image.new("L", (48, 40)).save(raters / "anna/a.png"), r"shape \(40, 48\).* has \(48, 48\)"),
+        (lambda raters: Image.new("L", (48, 48), 9).save(raters / "anna/a.png"), "holds the value 9"),
+    ],
+)
+def test_labels_of_raters_that_do_not_fit(rated, tmp_path, break_it, message):
+    break_it(rated / "labelsTr_raters")
+    with pytest.raises(InputError, match=message):
+        simulate(rated, tmp_path / "noisy", "random_rater", {"turn": "cycle"})
+    assert not (tmp_path / "noisy").exists()
+
+
 def test_a_case_depends_on_the_seed_and_its_name_alone(dataset, tmp_path):
     simulate(dataset, tmp_path / "all", "markov", MILD, seed=5)
     simulate(dataset, tmp_path / "again", "markov", MILD, seed=5)
@@ -146,7 +243,7 @@ def test_volumes_keep_their_geometry(tmp_path):
     worse = sitk.ReadImage(str(tmp_path / "noisy/labelsTr/x.nii.gz"))
     assert worse.GetSpacing() == (0.5, 1.0, 2.0)
     assert worse.GetOrigin() == (3.0, -4.0, 5.0)
-    expected = corrupt(label, make("dilate_erode", parameters), simulate_module._rng(4, "x"), (2.0, 1.0, 0.5))
+    expected = corrupt(label, make("dilate_erode", parameters), case_rng(4, "x"), (2.0, 1.0, 0.5))
     assert (sitk.GetArrayFromImage(worse) == expected).all()
     assert (expected != label).any()
 
@@ -174,6 +271,10 @@ def test_the_spacing_of_a_tiff_stays_beside_it(tmp_path):
         ({"seed": -1}, "seed -1"),
         ({"noise": "markof"}, "did you mean 'markov'"),
         ({"parameters": {"stepp": 2}}, "did you mean 'steps'"),
+        ({"noise": "random_raters"}, "did you mean 'random_rater'"),
+        ({"target_dice": 70}, "target Dice 70 is not between 0 and 1"),
+        ({"target_dice": 0.7, "fraction": 0}, r"no case is corrupted, .* Dice of 0\.7; raise the fraction"),
+        ({"target_dice": 0.9, "noise": "missing"}, r"'missing' leaves a Dice from 0\.000 \(chance=1\) to 1\.000"),
     ],
 )
 def test_wrong_arguments(dataset, tmp_path, arguments, message):

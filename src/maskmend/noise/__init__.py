@@ -2,6 +2,8 @@
 
 >>> noise = make("markov", {"steps": 200, "preference": 0.8})
 >>> worse = corrupt(label, noise, np.random.default_rng(0))
+
+Or in two steps, to know what was done: ``done = draw(label, noise, rng)``, then ``apply(label, noise, done)``.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +20,11 @@ from pydantic import ValidationError
 
 from ..errors import InputError
 from ..types import IGNORE
-from .base import Noise, Random
+from .base import Draw, Kind, Noise, Random, Spacing
 
-__all__ = ["NOISES", "Noise", "Random", "corrupt", "find", "make"]
+__all__ = ["NOISES", "Draw", "Kind", "Noise", "Random", "apply", "build", "corrupt", "draw", "find", "make"]
+
+K = TypeVar("K", bound=Kind)
 
 
 def _registered() -> dict[str, type[Noise]]:
@@ -33,16 +37,15 @@ NOISES: dict[str, type[Noise]] = _registered()
 """Every noise of this folder, by name."""
 
 
-def find(name: str) -> type[Noise]:
-    """The noise called ``name``. Raises InputError with the nearest name there is."""
-    if name not in NOISES:
-        raise InputError(f"there is no noise called '{name}'; {_instead(name, list(NOISES))}")
-    return NOISES[name]
+def find(name: str, kinds: Mapping[str, type[K]]) -> type[K]:
+    """The one of ``kinds`` called ``name``. Raises InputError with the nearest name there is."""
+    if name not in kinds:
+        raise InputError(f"there is no noise called '{name}'; {_instead(name, list(kinds))}")
+    return kinds[name]
 
 
-def make(name: str, parameters: Mapping[str, Any] | None = None) -> Noise:
-    """The noise called ``name``, with ``parameters`` over its defaults. Raises InputError that says what is wrong."""
-    kind = find(name)
+def build(kind: type[K], parameters: Mapping[str, Any] | None = None) -> K:
+    """A noise with ``parameters`` over its defaults. Raises InputError that says which of them is wrong."""
     try:
         return kind(**(parameters or {}))
     except ValidationError as error:
@@ -50,10 +53,15 @@ def make(name: str, parameters: Mapping[str, Any] | None = None) -> Noise:
         key = str(first["loc"][0]) if first["loc"] else ""
         if first["type"] == "extra_forbidden":
             cure = _instead(key, list(kind.model_fields))
-            raise InputError(f"the noise '{name}' has no parameter '{key}'; {cure}") from None
+            raise InputError(f"the noise '{kind.name}' has no parameter '{key}'; {cure}") from None
         what = f"{key}={first['input']!r}" if key else "these parameters"
         why = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"the noise '{name}' cannot be made with {what}: {why}.") from None
+        raise InputError(f"the noise '{kind.name}' cannot be made with {what}: {why}.") from None
+
+
+def make(name: str, parameters: Mapping[str, Any] | None = None) -> Noise:
+    """The noise called ``name``, with ``parameters`` over its defaults. Raises InputError that says what is wrong."""
+    return build(find(name, NOISES), parameters)
 
 
 def _instead(wrong: str, valid: list[str]) -> str:
@@ -61,19 +69,26 @@ def _instead(wrong: str, valid: list[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else f"there is {', '.join(valid)}."
 
 
-def corrupt(
-    label: NDArray[Any], noise: Noise, rng: Random, spacing_mm: tuple[float, ...] | None = None
-) -> NDArray[Any]:
-    """A corrupted copy of ``label``, integer (*S), 0 for background and ``IGNORE`` where nobody annotated;
-    ``spacing_mm`` in array order.
+def draw(label: NDArray[Any], noise: Noise, rng: Random, spacing_mm: Spacing = None) -> dict[int, Draw]:
+    """What is to be done to each class that is in ``label``, integer (*S), by its value, in increasing order."""
+    return {int(value): noise.draw(label == value, rng, spacing_mm) for value in np.unique(label[label > 0])}
 
-    The mask of each class that is there is corrupted by itself, with draws of its own, classes in increasing order.
-    They are then painted in that order: a pixel that two classes claim goes to the higher one (the lesion stays on top
-    of the organ), a pixel that none claims to the background. What nobody annotated stays so.
+
+def apply(label: NDArray[Any], noise: Noise, draws: Mapping[int, Draw], spacing_mm: Spacing = None) -> NDArray[Any]:
+    """A copy of ``label``, integer (*S), with the mask of each class corrupted by itself, as ``draw`` decided.
+
+    The masks are painted in the order of ``draws``: a pixel that two classes claim goes to the higher one (the lesion
+    stays on top of the organ), a pixel that none claims to the background. What nobody annotated stays so.
     """
     worse = np.zeros_like(label)
-    for value in np.unique(label[label > 0]):
-        worse[noise(label == value, rng, spacing_mm)] = value
+    for value, drawn in draws.items():
+        worse[noise.apply(label == value, drawn, spacing_mm)] = value
     nobody = label == IGNORE
     worse[nobody] = label[nobody]
     return worse
+
+
+def corrupt(label: NDArray[Any], noise: Noise, rng: Random, spacing_mm: Spacing = None) -> NDArray[Any]:
+    """A corrupted copy of ``label``, integer (*S), 0 for background and ``IGNORE`` where nobody annotated;
+    ``spacing_mm`` in array order. Draws, and applies what was drawn."""
+    return apply(label, noise, draw(label, noise, rng, spacing_mm), spacing_mm)

@@ -6,12 +6,13 @@ of GSD-Net (MedIA 2026).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from .base import Mask, Noise, Random
+from .base import Draw, Mask, Noise, Random, Spacing, box
 
 STRIDE = 16
 """Steps between two looks for the box that holds the mask."""
@@ -26,6 +27,7 @@ class Markov(Noise):
 
     name: ClassVar[str] = "markov"
     source: ClassVar[str] = "Yao et al., ICLR 2023; GSD-Net, MedIA 2026, Table 3"
+    strength: ClassVar[Mapping[str, float]] = {"steps": 2000}
 
     steps: int = Field(200, ge=0, description="T, the number of steps (GSD-Net, Table 3, S_R)")
     preference: float = Field(0.2, ge=0, le=1, description="P, the chance that a step grows the mask (Table 3, S_R)")
@@ -34,8 +36,16 @@ class Markov(Noise):
         0.0, ge=0, le=1, description="chance that any pixel flips after the walk (released code: off in 2D, 0.2 in 3D)"
     )
 
-    def __call__(self, mask: Mask, rng: Random, spacing_mm: tuple[float, ...] | None = None) -> Mask:
-        """A corrupted copy of ``mask``, bool (*S). Lengths are in pixels; ``spacing_mm`` plays no part.
+    def draw(self, mask: Mask, rng: Random, spacing_mm: Spacing = None) -> Draw:
+        """One uniform, for the seed of the walk's own randomness."""
+        return {"seed": int(rng.random() * 2**53)}
+
+    def apply(self, mask: Mask, draw: Draw, spacing_mm: Spacing = None) -> Mask:
+        """The mask after a walk of its boundary. Lengths are in pixels; ``spacing_mm`` plays no part."""
+        return self.walked(mask, np.random.default_rng(draw["seed"]))
+
+    def walked(self, mask: Mask, rng: Random) -> Mask:
+        """The mask, bool (*S), after T steps, the flips (if any) and the blur.
 
         Draws, in this order: T uniforms, one for each boundary pixel in raster order at each step, then (if ``flip``)
         one for each pixel.
@@ -74,15 +84,6 @@ def touching(mask: Mask) -> Mask:
         here[:-1] |= there[1:]
         here[1:] |= there[:-1]
     return found
-
-
-def box(mask: Mask, margin: int) -> tuple[slice, ...]:
-    """The smallest box around a non-empty ``mask`` (*S), wider by ``margin`` pixels on each side."""
-    sides = []
-    for axis in range(mask.ndim):
-        inside = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
-        sides.append(slice(max(int(inside[0]) - margin, 0), int(inside[-1]) + 1 + margin))
-    return tuple(sides)
 
 
 def smooth(mask: Mask) -> Mask:

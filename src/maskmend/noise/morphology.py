@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from .base import Mask, Noise, Random
+from .base import UNIT, Draw, Mask, Noise, Random, Spacing, Unit, box, pixel_size
 
 
 class Morphology(Noise):
@@ -16,12 +18,13 @@ class Morphology(Noise):
 
     name: ClassVar[str] = "dilate_erode"
     source: ClassVar[str] = "GSD-Net, MedIA 2026, Table 3"
+    strength: ClassVar[Mapping[str, float]] = {"low": 1000, "high": 1000}
 
     low: float = Field(
         9, ge=0, allow_inf_nan=False, description="k1, the smallest radius (GSD-Net, Table 3, S_DE at 256 x 256)"
     )
     high: float = Field(11, ge=0, allow_inf_nan=False, description="k2, the largest radius (Table 3)")
-    unit: Literal["px", "mm"] = Field("px", description="what the radii are measured in (the paper: pixels)")
+    unit: Unit = Field("px", description=f"{UNIT} (the paper: px)")
     keep_nonempty: bool = Field(
         True,
         description="erode a mask that would vanish by the largest radius it survives (released code: no)",
@@ -33,39 +36,46 @@ class Morphology(Noise):
             raise ValueError(f"low ({self.low:g}) must not be larger than high ({self.high:g})")
         return self
 
-    def __call__(self, mask: Mask, rng: Random, spacing_mm: tuple[float, ...] | None = None) -> Mask:
-        """A dilated or eroded copy of ``mask``, bool (*S). Draws two uniforms: which of the two, then the radius.
+    def draw(self, mask: Mask, rng: Random, spacing_mm: Spacing = None) -> Draw:
+        """Two uniforms: which of the two, then the radius."""
+        kind = "dilate" if rng.random() > 0.5 else "erode"
+        return {"kind": kind, "radius": float(self.low + (self.high - self.low) * rng.random())}
 
-        Raises ValueError where radii are in mm and ``spacing_mm`` is not given.
-        """
-        if self.unit == "mm" and spacing_mm is None:
-            raise ValueError("a radius in mm needs the spacing of the mask in mm")
-        wider = rng.random() > 0.5
-        radius = float(self.low + (self.high - self.low) * rng.random())
-        sampling = spacing_mm if self.unit == "mm" else None
-        return dilate(mask, radius, sampling) if wider else erode(mask, radius, sampling, self.keep_nonempty)
-
-
-def dilate(mask: Mask, radius: float, sampling: tuple[float, ...] | None = None) -> Mask:
-    """All pixels closer than ``radius`` to ``mask``, bool (*S); in pixels, or as in ``sampling``."""
-    return np.asarray(distance(~mask, sampling) < radius) | mask
+    def apply(self, mask: Mask, draw: Draw, spacing_mm: Spacing = None) -> Mask:
+        """A dilated or eroded copy of ``mask``, bool (*S)."""
+        size = pixel_size(self.unit, mask.shape, spacing_mm)
+        if draw["kind"] == "dilate":
+            return dilate(mask, draw["radius"], size)
+        return erode(mask, draw["radius"], size, self.keep_nonempty)
 
 
-def erode(mask: Mask, radius: float, sampling: tuple[float, ...] | None = None, keep_nonempty: bool = False) -> Mask:
-    """All pixels of ``mask``, bool (*S), ``radius`` or more from the background; in pixels, or as in ``sampling``.
+def dilate(mask: Mask, radius: float, size: tuple[float, ...] | None = None) -> Mask:
+    """All pixels closer than ``radius`` to ``mask``, bool (*S); ``size`` is that of a pixel (1)."""
+    size = size or (1.0,) * mask.ndim
+    worse = mask.astype(bool)
+    view = worse[box(worse, margin=tuple(math.ceil(radius / step) for step in size))]
+    view |= distance(~view, size) < radius
+    return worse
+
+
+def erode(mask: Mask, radius: float, size: tuple[float, ...] | None = None, keep_nonempty: bool = False) -> Mask:
+    """All pixels of ``mask``, bool (*S), ``radius`` or more from the background; ``size`` is that of a pixel (1).
 
     ``keep_nonempty``: a mask that would vanish is eroded by the largest radius that leaves something.
     """
-    depth = distance(mask, sampling)
+    worse = mask.astype(bool)
+    view = worse[box(worse, margin=1)]
+    depth = distance(view, size or (1.0,) * mask.ndim)
     if keep_nonempty:
         radius = min(radius, float(depth.max(initial=0)))
-    return mask & np.asarray(depth >= radius)
+    view &= depth >= radius
+    return worse
 
 
-def distance(mask: Mask, sampling: tuple[float, ...] | None = None) -> NDArray[np.float32]:
+def distance(mask: Mask, size: tuple[float, ...]) -> NDArray[np.float32]:
     """Euclidean distance of each pixel of ``mask``, bool (*S), to the nearest one outside; infinite without one."""
     import edt
 
     if mask.all():
         return np.full(mask.shape, np.inf, np.float32)
-    return np.asarray(edt.edt(np.ascontiguousarray(mask), anisotropy=sampling or (1.0,) * mask.ndim), np.float32)
+    return np.asarray(edt.edt(np.ascontiguousarray(mask), anisotropy=size), np.float32)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dataset import Case, Dataset, case_arrays, open_dataset
-from ..data.formats import ending_of, write_json, write_label
+from ..data.formats import Picture, ending_of, write_json, write_label
 from ..data.layout import read_json_object
 from ..errors import InputError
 from ..metrics import dice, mean_sd, overlap
-from ..noise import Noise, corrupt, make
+from ..noise import Kind, build, find
+from ..noise.target import reach, strength
 from ..progress import track
 from ..types import IGNORE, Trust
+from .corruption import KINDS, Corrupt, corrupter
 
 CHANNEL = re.compile(r"_\d{4}$")
 
 
 @dataclass(frozen=True)
 class SimulatedCase:
-    """What became of one label. ``dice``: with the true one, by class name; NaN for a class that is in neither."""
+    """What became of one label. ``done``: what chance decided, by class name. ``dice``: with the true one, by class
+    name; NaN for a class that is in neither."""
 
     name: str
     corrupted: bool
+    done: Mapping[str, Any]
     dice: Mapping[str, float]
     size_ratio: Mapping[str, float]
 
@@ -49,9 +53,10 @@ class SimulationSummary:
     """What became of all of them, in the order of their names."""
 
     output: Path
-    noise: Noise
+    noise: Kind
     fraction: float
     seed: int
+    target_dice: float | None
     cases: tuple[SimulatedCase, ...]
 
     @property
@@ -62,18 +67,26 @@ class SimulationSummary:
         """Mean and standard deviation over cases of the Dice that the labels have left."""
         return mean_sd(case.dice_mean for case in self.cases)
 
+    def dice_corrupted(self) -> tuple[float, float]:
+        """The same over the corrupted cases alone."""
+        return mean_sd(case.dice_mean for case in self.cases if case.corrupted)
+
     def manifest(self) -> dict[str, Any]:
         """The content of ``noise.json``."""
         return {
             "noise": self.noise.name,
             "source": self.noise.source,
-            "parameters": self.noise.model_dump(),
+            "parameters": self.noise.model_dump(mode="json"),
+            "strength": strength(self.noise),
+            "target_dice": self.target_dice,
             "fraction": self.fraction,
             "seed": self.seed,
             "dice_mean": _known(self.dice()[0]),
+            "dice_mean_corrupted": _known(self.dice_corrupted()[0]),
             "cases": {
                 case.name: {
                     "corrupted": case.corrupted,
+                    "done": case.done,
                     "dice": {name: _known(value) for name, value in case.dice.items()},
                     "dice_mean": _known(case.dice_mean),
                     "size_ratio": {name: _known(value) for name, value in case.size_ratio.items()},
@@ -90,6 +103,7 @@ def simulate(
     parameters: Mapping[str, Any] | None = None,
     fraction: float = 1.0,
     seed: int = 0,
+    target_dice: float | None = None,
 ) -> SimulationSummary:
     """Copies the nnU-Net data set ``dataset`` to ``output``, with ``fraction`` of its training labels corrupted.
 
@@ -99,20 +113,25 @@ def simulate(
     never changed.
 
     A case's noise depends on ``seed`` and its name alone, and a larger ``fraction`` corrupts the same cases and more.
+    With ``target_dice`` the noise is made as strong as it must be for the corrupted labels to keep that Dice, on
+    average and within 0.01; ``noise.json`` says how strong that was.
     Raises InputError for an unknown noise or parameter, a fraction outside [0, 1], an ``output`` that holds something
-    already, and a data set without labels to corrupt.
+    already, a data set without labels to corrupt, and a target that the noise cannot reach.
     """
     dataset, output = Path(dataset), Path(output)
-    chosen_noise = make(noise, parameters)
+    kind = build(find(noise, KINDS), parameters)
     source = open_dataset(dataset)
     labelled = sorted((case for case in source.train if case.label is not None), key=lambda case: case.name)
     _check(source, labelled, output, fraction, seed)
     chosen = _choose([case.name for case in labelled if case.trust is not Trust.CLEAN], fraction, seed)
+    if target_dice is not None:
+        kind = _reach([case for case in labelled if case.name in chosen], source, kind, seed, target_dice)
+    corrupt = corrupter(kind, source, seed)
     with _folder(output) as root:
         _copy_beside(source, root)
-        work = partial(_write_case, source=source, root=root, noise=chosen_noise, chosen=chosen, seed=seed)
+        work = partial(_write_case, source=source, root=root, corrupt=corrupt, chosen=chosen)
         cases = tuple(track(_in_threads(work, labelled), "Corrupting masks", total=len(labelled)))
-        summary = SimulationSummary(output, chosen_noise, fraction, seed, cases)
+        summary = SimulationSummary(output, kind, fraction, seed, target_dice, cases)
         write_json(root / "noise.json", summary.manifest())
     return summary
 
@@ -145,36 +164,63 @@ def _choose(names: list[str], fraction: float, seed: int) -> frozenset[str]:
     return frozenset(names[place] for place in shuffled[: round(fraction * len(names))])
 
 
-def _rng(seed: int, name: str) -> np.random.Generator:
-    """Randomness that belongs to one case, whatever the others are."""
-    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")])
+def _reach(cases: list[Case], source: Dataset, noise: Kind, seed: int, target: float) -> Kind:
+    """The noise as strong as it must be for ``cases`` to keep a mean Dice of ``target``."""
+    if not cases:
+        raise InputError(
+            f"no case is corrupted, so that none can be left with a Dice of {target:g}; raise the fraction."
+        )
+    label_of = cache(lambda case: _packed(case_arrays(case, source)[1]))
+
+    def left(trial: Kind) -> float:
+        corrupt = corrupter(trial, source, seed)
+
+        def compare(case: Case) -> SimulatedCase:
+            label = label_of(case)()
+            worse, done = corrupt(case, label)
+            return _compare(case.name, done, worse, label.array, source)
+
+        mean = mean_sd(case.dice_mean for case in _in_threads(compare, cases))[0]
+        if math.isnan(mean):
+            raise InputError(f"{source.root}/labelsTr holds empty masks only; leave the target Dice out.")
+        return mean
+
+    return reach(noise, target, left)
 
 
-def _write_case(
-    case: Case, *, source: Dataset, root: Path, noise: Noise, chosen: frozenset[str], seed: int
-) -> SimulatedCase:
+def _packed(label: Picture) -> Callable[[], Picture]:
+    """The label in a fraction of its memory."""
+    array = label.array
+    packed, dtype, shape = zlib.compress(array.tobytes(), level=1), array.dtype, array.shape
+    return lambda: Picture(np.frombuffer(zlib.decompress(packed), dtype).reshape(shape), label.geometry)
+
+
+def _write_case(case: Case, *, source: Dataset, root: Path, corrupt: Corrupt, chosen: frozenset[str]) -> SimulatedCase:
     """Writes the label of one case, corrupted if it is ``chosen``, and its truth."""
     assert case.label is not None
     folder = root / "labelsTr"
     _carry(case.label, root / "labelsTr_truth", case.name)
     _carry(case.label, folder, case.name)
     _, label = case_arrays(case, source)
-    worse = label.array
-    if case.name in chosen:
-        worse = corrupt(label.array, noise, _rng(seed, case.name), label.geometry.spacing_mm)
-        raw = worse if source.ignore is None else np.where(worse == IGNORE, source.ignore, worse)
-        write_label(folder / f"{case.name}{source.file_ending}", raw, label.geometry)
-    return _compare(case.name, case.name in chosen, worse, label.array, source)
+    if case.name not in chosen:
+        return _compare(case.name, None, label.array, label.array, source)
+    worse, done = corrupt(case, label)
+    raw = worse if source.ignore is None else np.where(worse == IGNORE, source.ignore, worse)
+    write_label(folder / f"{case.name}{source.file_ending}", raw, label.geometry)
+    return _compare(case.name, done, worse, label.array, source)
 
 
-def _compare(name: str, corrupted: bool, worse: NDArray[Any], label: NDArray[Any], source: Dataset) -> SimulatedCase:
-    """How much of the label is left."""
+def _compare(
+    name: str, done: Mapping[str, Any] | None, worse: NDArray[Any], label: NDArray[Any], source: Dataset
+) -> SimulatedCase:
+    """How much of the label is left after what was ``done``, None if nothing was."""
     classes = {word: value for word, value in source.labels.items() if value}
     counts = overlap(worse, label, list(classes.values()))
     given = {word: counts[value].tp + counts[value].fn for word, value in classes.items()}
     left = {word: counts[value].tp + counts[value].fp for word, value in classes.items()}
     ratio = {word: left[word] / given[word] if given[word] else math.nan for word in classes}
-    return SimulatedCase(name, corrupted, {word: dice(counts[value]) for word, value in classes.items()}, ratio)
+    left_dice = {word: dice(counts[value]) for word, value in classes.items()}
+    return SimulatedCase(name, done is not None, done or {}, left_dice, ratio)
 
 
 def _copy_beside(source: Dataset, root: Path) -> None:
