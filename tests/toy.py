@@ -26,6 +26,7 @@ SIZE = {2: (32, 32), 3: (16, 16, 16)}
 SMALL = {
     "alc": {"passes": 2},
     "gsd_net": {"weight_cap": 2, "ranking": "class"},
+    "mlb_seg": {"views": ("in", "flip")},
 }
 """Parameters fit to images this small, where a class may hold fewer pixels than are dropped."""
 

@@ -28,6 +28,7 @@ class TwoWeights(Method):
         ({"schedule": "poly", "power": 0.9}, 5, 0.1 * 0.5**0.9),
         ({"schedule": "step", "every": 3, "gamma": 0.5}, 7, 0.1 * 0.25),
         ({"schedule": "exponential", "gamma": 0.9}, 2, 0.1 * 0.81),
+        ({"schedule": "inverse", "every": 20}, 5, 0.1 * 0.8),
     ],
 )
 def test_learning_rates(options: dict[str, object], epoch: int, expected: float) -> None:

@@ -38,9 +38,9 @@ class OptimConfig(Config):
     nesterov: bool = False
     weight_decay: float = Field(1e-5, ge=0)
     clip: float | None = Field(None, gt=0, description="largest norm of the gradient")
-    schedule: Literal["constant", "poly", "step", "exponential"] = "constant"
+    schedule: Literal["constant", "poly", "step", "exponential", "inverse"] = "constant"
     power: float = Field(0.9, gt=0, description="of poly: (1 - step / all steps) ^ power")
-    every: int = Field(30, gt=0, description="of step: epochs between two drops")
+    every: int = Field(30, gt=0, description="of step: epochs between two drops; of inverse: every / (epoch + every)")
     gamma: float = Field(0.1, gt=0, le=1, description="factor of step at each drop, of exponential at each epoch")
 
 
@@ -53,6 +53,8 @@ def learning_rate(config: OptimConfig, at: Progress) -> float:
         factor = config.gamma ** (at.epoch // config.every)
     elif config.schedule == "exponential":
         factor = config.gamma**at.epoch
+    elif config.schedule == "inverse":
+        factor = config.every / (at.epoch + config.every)
     return config.lr * factor
 
 
