@@ -27,6 +27,7 @@ SMALL = {
     "alc": {"passes": 2},
     "gsd_net": {"weight_cap": 2, "ranking": "class"},
     "mlb_seg": {"views": ("in", "flip")},
+    "sp_guided": {"ranking": "class", "patience": 1, "rounds": 2},
 }
 """Parameters fit to images this small, where a class may hold fewer pixels than are dropped."""
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -15,7 +16,7 @@ from PIL import Image
 
 from maskmend.data.dataset import case_arrays, check_dataset, write_dataset
 from maskmend.data.formats import Geometry, read_image, read_label, write_image, write_label
-from maskmend.data.prepare import prepare
+from maskmend.data.prepare import majority, prepare
 from maskmend.data.prepare.survey import MaskRule
 from maskmend.errors import InputError
 from maskmend.types import Trust
@@ -235,10 +236,151 @@ def test_bad_sources(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"masks/p2\.png has no image of its own"):
         prepare(source, tmp_path / "out")
     shutil.rmtree(source / "masks")
-    (source / "masks" / "rater0").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"only folders \(rater0\)"):
+    (source / "masks" / "all" / "rater0").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"masks/all holds only folders \(rater0\)"):
         prepare(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+# --- several raters ---------------------------------------------------------------------------------------------------
+
+
+def rated(root: Path, masks: dict[str, dict[str, np.ndarray]]) -> Path:
+    """A folder with masks[rater][case] and an image of every case."""
+    for case in {case for drawn in masks.values() for case in drawn}:
+        write_image(root / "images" / f"{case}.png", GREY, FLAT)
+    for rater, drawn in masks.items():
+        for case, mask in drawn.items():
+            write_label(root / "masks" / rater / f"{case}.png", mask, FLAT)
+    return root
+
+
+def rows(*given: int) -> np.ndarray:
+    """(8, 10), a value for each row."""
+    return np.repeat(np.array(given, np.uint8)[:, None], 10, axis=1)
+
+
+ANNA, BERT = rows(0, 0, 255, 255, 255, 255, 0, 0), rows(0, 255, 255, 255, 0, 0, 0, 0)
+CLEO = rows(255, 255, 0, 255, 255, 0, 0, 0)
+
+
+def test_the_majority_of_raters_is_the_label_and_theirs_lie_beside_it(tmp_path: Path) -> None:
+    masks = {"anna": {"p": ANNA, "q": ANNA}, "bert": {"p": BERT, "q": BERT, "r": BERT}, "cleo": {"p": CLEO}}
+    source = rated(tmp_path / "raw", masks)
+    with pytest.warns(UserWarning, match=r"majority of 3 raters \(anna, bert, cleo\); ties go to the lower class\."):
+        dataset = prepare(source, tmp_path / "out")
+    check_dataset(dataset)
+    labels = {case.name: case_arrays(case, dataset)[1].array[:, 0].tolist() for case in dataset.train}
+    assert labels["p"] == [0, 1, 1, 1, 1, 0, 0, 0]
+    assert labels["q"] == [0, 0, 1, 1, 0, 0, 0, 0], "where two of two disagree, background"
+    assert labels["r"] == [0, 1, 1, 1, 0, 0, 0, 0]
+    assert dataset.labels == {"background": 0, "foreground": 1}
+    drawn = {case.name: {path.parent.name: path for path in case.raters} for case in dataset.train}
+    assert {case: list(raters) for case, raters in drawn.items()} == {
+        "p": ["anna", "bert", "cleo"],
+        "q": ["anna", "bert"],
+        "r": ["bert"],
+    }
+    for rater, of in masks.items():
+        for case, mask in of.items():
+            assert drawn[case][rater] == tmp_path / "out" / "labelsTr_raters" / rater / f"{case}.png"
+            np.testing.assert_array_equal(read_label(drawn[case][rater]).array, mask // 255)
+    assert "ties go to the lower class" in json.loads((tmp_path / "out" / "dataset.json").read_text())["annotation"]
+
+
+def test_majority_by_brute_force() -> None:
+    rng = np.random.default_rng(0)
+    for raters in range(1, 6):
+        labels = list(rng.integers(0, 4, (raters, 5, 6, 7), dtype=np.uint8))
+        expected = [np.bincount(pixel).argmax() for pixel in np.stack(labels).reshape(raters, -1).T]
+        np.testing.assert_array_equal(majority(labels).ravel(), expected)
+
+
+def test_raters_of_test_cases_and_one_mapping_for_all(tmp_path: Path) -> None:
+    """One rater writes 0/1, the others 0/255; suffixes may differ."""
+    cases = "abcdef"
+    source = rated(tmp_path / "raw", {r: dict.fromkeys(cases, m) for r, m in (("A", ANNA), ("B", BERT), ("C", CLEO))})
+    for case in cases:
+        write_label(source / "masks" / "C" / f"{case}.png", CLEO // 255, FLAT)
+        (source / "masks" / "B" / f"{case}.png").rename(source / "masks" / "B" / f"{case}_mask.png")
+    with pytest.warns(UserWarning, match="majority"), pytest.warns(UserWarning, match="0/1 and some 0/255"):
+        dataset = prepare(source, tmp_path / "out", test=0.5)
+    for part, held in (("Tr", dataset.train), ("Ts", dataset.test)):
+        assert len(held) == 3
+        for case in held:
+            read = [read_label(tmp_path / f"out/labels{part}_raters/{r}/{case.name}.png").array for r in "ABC"]
+            for found, drawn in zip(read, (ANNA, BERT, CLEO), strict=True):
+                np.testing.assert_array_equal(found, drawn // 255)
+            voted = read_label(tmp_path / f"out/labels{part}/{case.name}.png").array
+            np.testing.assert_array_equal(voted, sum(read) >= 2)
+    for folder in ("images", "masks"):
+        shutil.copytree(source / folder, source / f"{folder}_test")
+    with pytest.raises(InputError, match="has a test set of its own"):
+        prepare(source, tmp_path / "again", test=0.5)
+
+
+def test_volumes_of_raters_keep_their_geometry(tmp_path: Path) -> None:
+    tilted = Geometry((2.0, 0.5, 0.5), origin=(1.0, 2.0, 3.0), direction=(0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    volume = np.arange(120, dtype=np.int16).reshape(4, 5, 6)
+    write_image(tmp_path / "raw" / "images" / "a.nii.gz", volume, tilted)
+    write_label(tmp_path / "raw" / "masks" / "x" / "a.nrrd", (volume % 3).astype(np.uint8), tilted)
+    write_label(tmp_path / "raw" / "masks" / "y" / "a.tif", (volume % 3).astype(np.uint8), Geometry((1.0, 1.0, 1.0)))
+    with pytest.warns(UserWarning, match="majority of 2 raters"):
+        dataset = prepare(tmp_path / "raw", tmp_path / "out")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_dataset(dataset)
+        for path in dataset.train[0].raters:
+            check_dataset(replace(dataset, train=(replace(dataset.train[0], label=path),)))
+    np.testing.assert_array_equal(case_arrays(dataset.train[0], dataset)[1].array, volume % 3)
+
+
+def test_raters_of_a_0_255_data_set_are_converted_too(tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    for part in ("Tr", "Ts"):
+        write_image(root / f"images{part}" / f"{part}_0000.png", GREY, FLAT)
+        write_label(root / f"labels{part}" / f"{part}.png", CLEO, FLAT)
+        write_label(root / f"labels{part}_raters" / "anna" / f"{part}.png", ANNA, FLAT)
+    write_dataset(root, ["CT"], {"background": 0, "nodule": 1}, ".png", 1)
+    prepare(root, tmp_path / "out")
+    for part in ("Tr", "Ts"):
+        for name, drawn in ((f"labels{part}", CLEO), (f"labels{part}_raters/anna", ANNA)):
+            np.testing.assert_array_equal(read_label(tmp_path / "out" / name / f"{part}.png").array, drawn // 255)
+    assert "annotation" not in json.loads((tmp_path / "out" / "dataset.json").read_text())
+
+
+def test_bad_raters(tmp_path: Path) -> None:
+    source = rated(tmp_path / "raw", {"anna": {"p": ANNA, "q": ANNA}, "bert": {"p": BERT}})
+    (source / "masks" / "cleo").mkdir()
+    with pytest.raises(InputError, match=r"masks/cleo holds no file of a known format"):
+        prepare(source, tmp_path / "out")
+    write_label(source / "masks" / "cleo" / "p.png", CLEO[:-1], FLAT)
+    with pytest.raises(InputError, match=r"cleo/p\.png has the shape \(7, 10\), but its image p\.png has \(8, 10\)"):
+        prepare(source, tmp_path / "out")
+    (source / "masks" / "cleo" / "p.png").rename(source / "masks" / "cleo" / "z.png")
+    with pytest.raises(InputError, match=r"cleo/z\.png has no image of its own in .*images"):
+        prepare(source, tmp_path / "out")
+    shutil.rmtree(source / "masks" / "cleo")
+    (source / "masks" / "anna" / "q.png").unlink()
+    with pytest.raises(InputError, match=r"images/q\.png has no mask in .*masks \(1 of 2 images have none\)"):
+        prepare(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_real_raters(tmp_path: Path, real_data: Path) -> None:
+    source = real_data / "lidc_nodules_4raters"
+    names = sorted(path.name for path in (source / "images").iterdir())[:6]
+    for folder in ("images", *(f"masks/rater{number}" for number in range(4))):
+        (tmp_path / "raw" / folder).mkdir(parents=True)
+        for name in names:
+            (tmp_path / "raw" / folder / name).symlink_to(source / folder / name)
+    with pytest.warns(UserWarning, match="majority of 4 raters"):
+        dataset = prepare(tmp_path / "raw", tmp_path / "out", test=0.3)
+    check_dataset(dataset)
+    assert (len(dataset.train), len(dataset.test)) == (4, 2)
+    for case in dataset.train:
+        drawn = sum(read_label(path).array for path in case.raters)
+        np.testing.assert_array_equal(case_arrays(case, dataset)[1].array, drawn >= 3)
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError(28, "No space left on device")])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ from maskmend.data.sidemaps import (
     SideMapConfig,
     boundary,
     distance,
+    features_file,
     other_class_distance,
+    read_features,
     rings,
     superpixel,
 )
+from maskmend.errors import InputError
 from maskmend.types import IGNORE
 
 CONFIG = SideMapConfig()
@@ -132,6 +136,45 @@ def test_a_constant_or_tiny_image_has_superpixels_too() -> None:
     assert superpixel(np.zeros((1, 16, 16), np.float32), CONFIG).max() >= 1
     assert superpixel(np.zeros((3, 4, 4), np.float32), CONFIG).max() == 0
     assert superpixel(np.zeros((1, 4, 5, 6), np.float32), CONFIG).max() == 0
+
+
+@pytest.mark.parametrize(("shape", "count"), [((64, 64), 1), ((64, 64), 2), ((24, 24, 24), 1)])
+def test_superpixels_keep_to_what_a_network_sees(shape: tuple[int, ...], count: int) -> None:
+    """The image shows nothing at this edge; one grey channel and two features are not taken for RGB."""
+    image = np.broadcast_to(np.linspace(0, 1, shape[0]).reshape(-1, *[1] * (len(shape) - 1)), (1, *shape))
+    features = np.full((count, *shape), 0.2, np.float32)
+    middle = shape[-1] // 2 + 3
+    features[0, ..., middle:] = 0.8
+    config = SideMapConfig(sigma=0)
+
+    def across(ids: np.ndarray) -> int:
+        return len(set(ids[..., :middle].ravel()) & set(ids[..., middle:].ravel()))
+
+    assert across(superpixel(image, config)) > 2
+    assert across(superpixel(image, config, features)) == 0
+
+
+def test_features_are_softened_foreground_probabilities(tmp_path: Path) -> None:
+    logits = np.random.default_rng(0).normal(0, 3, (3, 5, 6)).astype(np.float32)
+
+    def softmax(z: np.ndarray) -> np.ndarray:
+        return np.exp(z) / np.exp(z).sum(0)
+
+    np.savez(tmp_path / "a.npz", probabilities=softmax(logits).astype(np.float16))
+    config = SideMapConfig(features=tmp_path)
+    found = read_features(features_file(config, "a"), 5.0)
+    np.testing.assert_allclose(found, softmax(logits / 5)[1:], atol=2e-3)
+
+
+def test_missing_or_strange_features_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"b\.npz does not exist.*--probabilities"):
+        features_file(SideMapConfig(features=tmp_path), "b")
+    np.savez(tmp_path / "b.npz", other=np.zeros(3))
+    with pytest.raises(InputError, match=r"b\.npz holds no probabilities \(KeyError\)"):
+        read_features(tmp_path / "b.npz", 5.0)
+    (tmp_path / "b.npz").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(InputError, match=r"b\.npz holds no probabilities"):
+        read_features(tmp_path / "b.npz", 5.0)
 
 
 def test_a_key_holds_what_the_map_reads_and_nothing_else() -> None:

@@ -7,7 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmend.functional.select import believed, small_loss
+from maskmend.functional.select import (
+    believed,
+    class_weight,
+    small_loss,
+    small_loss_segments,
+    small_loss_segments_by_class,
+)
 from maskmend.types import IGNORE
 
 
@@ -49,3 +55,55 @@ def test_a_class_smaller_than_the_share_dropped_survives_by_class_only() -> None
     assert apart[label == 1].tolist() == [True, True, True, False]
     assert not (together | apart)[label == IGNORE].any()
     assert int(apart[label == 0].sum()) == int(0.9 * 95)
+
+
+segments = st.lists(st.tuples(st.floats(-3, 3, width=16), st.integers(0, 9)), min_size=1, max_size=20)
+
+
+def greedy(loss: list[float], size: list[int], quota: float) -> set[int]:
+    """Segments of smallest loss until they hold ``quota`` pixels, and whatever is as small as the last."""
+    held, last = 0, -float("inf")
+    for place in sorted((i for i in range(len(loss)) if size[i]), key=lambda i: loss[i]):
+        if held >= quota:
+            break
+        held, last = held + size[place], loss[place]
+    return {i for i in range(len(loss)) if size[i] and loss[i] <= last}
+
+
+@settings(deadline=None, max_examples=100)
+@given(segments, st.integers(0, 100))
+def test_segments_cover_the_share_kept_or_the_share_dropped(drawn: list[tuple[float, int]], percent: int) -> None:
+    loss, size = [x for x, _ in drawn], [n for _, n in drawn]
+    row = torch.tensor([loss]), torch.tensor([size], dtype=torch.float32)
+    kept = small_loss_segments(*row, percent / 100)[0].nonzero()[:, 0].tolist()
+    assert set(kept) == greedy(loss, size, percent * sum(size) / 100)
+    kept = small_loss_segments(*row, percent / 100, "drop")[0].nonzero()[:, 0].tolist()
+    dropped = greedy([-x for x in loss], size, (100 - percent) * sum(size) // 100)
+    assert set(kept) == {i for i in range(len(size)) if size[i]} - dropped
+
+
+def test_each_row_of_segments_and_each_class_has_its_own_quota() -> None:
+    loss = torch.tensor([[1.0, 2.0, 3.0, 4.0], [40.0, 30.0, 20.0, 10.0]])
+    size = torch.full((2, 4), 5)
+    assert small_loss_segments(loss, size, 0.5).tolist() == [[True, True, False, False], [False, False, True, True]]
+    given = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1]])
+    kept = small_loss_segments_by_class(loss, size, given, [1.0, 0.5])
+    assert kept.tolist() == [[True, True, True, False], [True, True, False, True]]
+
+
+@pytest.mark.parametrize("at_quota", ["keep", "drop"])
+def test_segments_of_one_pixel_are_pixels(at_quota: str) -> None:
+    loss = torch.randperm(50).float().view(1, -1)
+    kept = small_loss_segments(loss, torch.ones(1, 50), 0.9, at_quota)
+    assert torch.equal(kept, small_loss(loss, 0.9, torch.ones_like(kept)))
+
+
+def test_rare_classes_weigh_more_up_to_a_bound() -> None:
+    label = torch.tensor([[0] * 12 + [1] * 4 + [2] + [0] * 3])
+    mask = torch.tensor([[True] * 17 + [False] * 3])
+    weight = class_weight(label, mask, 3, 10.0)
+    assert weight[0].tolist() == [1.0] * 12 + [3.0] * 4 + [10.0] + [0.0] * 3
+    assert torch.equal(class_weight(label, mask, 3, 1.0), mask.float())
+    assert torch.equal(
+        class_weight(1 - label.clamp_max(1), mask, 2, 10.0), mask.float()
+    )  # background never weighs more

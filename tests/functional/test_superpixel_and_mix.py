@@ -11,7 +11,7 @@ import torch
 from maskmend.functional.geometry import distance_weight, ring_weight
 from maskmend.functional.mix import partners, transfer_region, transplant
 from maskmend.functional.schedule import ramp
-from maskmend.functional.superpixel import pool, unpool, vote
+from maskmend.functional.superpixel import pool, totals, unpool, vote
 
 
 @pytest.mark.parametrize("shape", [(6, 7), (3, 4, 5)])
@@ -26,6 +26,7 @@ def test_pooling_against_a_loop(shape: tuple[int, ...]) -> None:
             assert sizes[b, s] == inside.sum()
             expected = value[b][:, inside].mean(1) if inside.any() else torch.zeros(3)
             torch.testing.assert_close(means[b, :, s], expected)
+            torch.testing.assert_close(totals(value, ids)[b, :, s], value[b][:, inside].sum(1))
     assert torch.equal(unpool(torch.arange(5.0).expand(2, 5), ids), ids.float())
 
 

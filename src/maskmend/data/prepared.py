@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache as memoised
 
 import numpy as np
+import torch
 
 from ..errors import InputError
 from ..functional.rng import fold
@@ -14,8 +15,8 @@ from ..types import IGNORE
 from .cache import Cache, Stored, content_hash
 from .dataset import Case, Dataset, case_arrays
 from .patches import foreground_points
-from .preprocess import Plan, preprocess_image, preprocess_label
-from .sidemaps import SIDEMAPS
+from .preprocess import Plan, preprocess_image, preprocess_label, resample
+from .sidemaps import SIDEMAPS, features_file, read_features, superpixel
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def prepare_case(case: Case, dataset: Dataset, plan: Plan, cache: Cache, maps: S
         {"foreground": label.key}, lambda: foreground_points(label.open(), fold(0, "foreground", label.key))
     )
     sizes = cache.store({"sizes": label.key, "classes": plan.classes}, lambda: class_sizes(label.open(), plan.classes))
-    side = {name: _side_map(name, image, label, plan, cache) for name in maps}
+    side = {name: _side_map(name, case.name, image, label, plan, cache) for name in maps}
     return Prepared(image, label, foreground, sizes, side)
 
 
@@ -82,7 +83,16 @@ def class_sizes(label: np.ndarray, classes: int) -> np.ndarray:
     return np.bincount(label[label != IGNORE].ravel(), minlength=classes).astype(np.int64)
 
 
-def _side_map(name: str, image: Stored, label: Stored, plan: Plan, cache: Cache) -> Stored:
-    side = SIDEMAPS[name]
+def _side_map(name: str, case: str, image: Stored, label: Stored, plan: Plan, cache: Cache) -> Stored:
+    side, config = SIDEMAPS[name], plan.sidemaps
     source = image if side.of == "image" else label
-    return cache.store(side.key(name, source.key, plan.sidemaps), lambda: side.make(source.open(), plan.sidemaps))
+    key = side.key(name, source.key, config)
+    if name != "superpixel" or config.features is None:
+        return cache.store(key, lambda: side.make(source.open(), config))
+    file = features_file(config, case)
+
+    def make() -> np.ndarray:
+        features = torch.from_numpy(read_features(file, config.temperature))
+        return superpixel(image.open(), config, resample(features, image.shape[1:]).numpy())
+
+    return cache.store({**key, "features": content_hash([file]), "temperature": config.temperature}, make)

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Annotated, Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from pydantic import Field
 
+from ..errors import InputError
 from ..types import IGNORE, Config
 
 NO_BOUNDARY = 1e3
@@ -32,6 +35,11 @@ class SideMapConfig(Config):
     """Weight of nearness against likeness, for intensities of 0..100 (the range of L in Lab)."""
     sigma: Annotated[float, Field(ge=0)] = 1.0
     """Standard deviation of the Gaussian that smooths the image first, in pixels."""
+    features: Path | None = None
+    """Folder of CASE.npz with probabilities, as `maskmend predict RUN IMAGES -o FOLDER --probabilities` writes them:
+    superpixels then go by the image and by what that run sees in it. For images without colour (SP-guided Sec. 2.1)."""
+    temperature: Positive = 5.0
+    """Divides the logits of these probabilities, which softens them (SP-guided, released code)."""
     ring_cap: Positive = 10.0
     """Where the rings end, in pixels from the boundary (GSD-Net, released code)."""
 
@@ -56,23 +64,59 @@ class SideMap:
         return {"map": name, "version": self.version, "of": source, **parameters}
 
 
-def superpixel(image: np.ndarray, config: SideMapConfig) -> np.ndarray:
+def superpixel(image: np.ndarray, config: SideMapConfig, features: np.ndarray | None = None) -> np.ndarray:
     """SLIC superpixels (2D) or supervoxels (3D) of an image (C, *S): (*S) int32, ids 0, 1, 2, ... without a gap.
 
     Achanta et al., TPAMI 2012. The image is first scaled to its own range; three channels in 2D are taken for RGB and
-    compared in Lab. Grey values are compared as 0..100, so that ``compactness`` means the same in every case.
+    compared in Lab. Grey values are compared as 0..100, so that ``compactness`` means the same in every case; so are
+    ``features`` (F, *S) of 0..1, such as ``read_features`` gives, as further channels.
     """
     image = np.asarray(image, np.float32)
     low, high = float(image.min()), float(image.max())
     image = (image - low) / max(high - low, 1e-8)
-    return _compact(_slic_2d(image, config) if image.ndim == 3 else _slic_3d(image, config))
+    if features is not None:
+        image = np.concatenate((image, features))
+    lab = len(image) == 3 and features is None
+    return _compact(_slic_2d(image, config, lab) if image.ndim == 3 else _slic_3d(image, config))
 
 
-def _slic_2d(image: np.ndarray, config: SideMapConfig) -> np.ndarray:
+def features_file(config: SideMapConfig, case: str) -> Path:
+    """The file in ``config.features`` that belongs to a case.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = Path(config.features or "") / f"{case}.npz"
+    if not path.exists():
+        raise InputError(
+            f"{path} does not exist, but data.sidemaps.features asks for the probabilities of every case; write them "
+            "with `maskmend predict RUN DATASET/imagesTr -o FOLDER --probabilities`, RUN being a run of any method."
+        )
+    return path
+
+
+def read_features(path: Path, temperature: float) -> np.ndarray:
+    """Probabilities of the foreground classes at a ``temperature``, (K - 1, *S) float32 on the grid of the file.
+
+    softmax(z / T) from p = softmax(z): p^(1 / T), divided by its sum over classes.
+
+    Raises:
+        InputError: the file holds no probabilities.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            prob = arrays["probabilities"].astype(np.float32)
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
+        raise InputError(f"{path} holds no probabilities ({type(error).__name__}); predict the case again.") from None
+    soft = np.maximum(prob, 1e-7) ** (1 / temperature)
+    foreground: np.ndarray = soft[1:] / soft.sum(0)
+    return foreground
+
+
+def _slic_2d(image: np.ndarray, config: SideMapConfig, lab: bool) -> np.ndarray:
     """scikit-image's SLIC, as GSD-Net uses it; it scales its input to 0..1, hence the compactness for grey images."""
     from skimage.segmentation import slic
 
-    lab = len(image) == 3
     segments: np.ndarray = slic(
         np.moveaxis(image, 0, -1),
         n_segments=max(1, round(image[0].size / config.superpixel_pixels)),

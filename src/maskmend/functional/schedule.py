@@ -9,7 +9,7 @@ def ramp(at: float, start: float, stop: float) -> float:
     """0 before ``start``, 1 from ``stop`` on, linear between."""
     if at >= stop:
         return 1.0
-    return max(at - start, 0.0) / (stop - start)
+    return max(at - start, 0.0) / (stop - start) if at > start else 0.0
 
 
 def sigmoid_ramp(at: float, length: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -42,3 +44,49 @@ def believed(loss: Tensor, drop: float, label: Tensor, classes: int, ranking: st
     if ranking == "class":
         return small_loss_by_class(loss, 1 - drop, label, classes)
     return small_loss(loss, 1 - drop, label != IGNORE)
+
+
+@torch.no_grad()
+def small_loss_segments(loss: Tensor, size: Tensor, keep: float, at_quota: str = "keep") -> Tensor:
+    """Whole segments of smallest loss, row by row, worth the share ``keep`` of the row's pixels. SP-guided Eq. 3.
+
+    loss (R, G) float, size (R, G) pixels of each segment -> (R, G) bool; segments without pixels are never kept, and
+    segments of equal loss go together. ``at_quota``: the segment that the quota cuts through is kept, so that at least
+    ``keep`` of the pixels are (Eq. 3); or dropped, so that at least 1 - ``keep`` of them are (released code). A share
+    dropped of less than one pixel drops nothing.
+    """
+    pixels = size.round().long()
+    total, slack = pixels.sum(1, keepdim=True), 1e-6  # of float arithmetic: 10 (1 - 0.9) is one pixel
+    if at_quota == "keep":
+        return _covering(loss, pixels, (keep * total.double() - slack).ceil().long())
+    dropped = _covering(-loss, pixels, ((1 - keep) * total.double() + slack).floor().long())
+    return ~dropped & (pixels > 0)
+
+
+def small_loss_segments_by_class(
+    loss: Tensor, size: Tensor, given: Tensor, keep: Sequence[float], at_quota: str = "keep"
+) -> Tensor:
+    """The same in each given class by itself, (R, G) bool; ``keep`` has a share for each, given (R, G) int64."""
+    kept = torch.zeros_like(given, dtype=torch.bool)
+    for value, share in enumerate(keep):
+        kept |= small_loss_segments(loss, size * (given == value), share, at_quota)
+    return kept
+
+
+def _covering(loss: Tensor, pixels: Tensor, quota: Tensor) -> Tensor:
+    """The segments (R, G) of smallest loss that together hold ``quota`` (R, 1) pixels or more; none for none."""
+    ranked, order = torch.where(pixels > 0, loss.float(), torch.inf).sort(1)
+    held = pixels.gather(1, order).cumsum(1)
+    last = torch.searchsorted(held, quota).clamp_max(loss.shape[1] - 1)
+    return (pixels > 0) & (loss <= ranked.gather(1, last)) & (quota > 0)
+
+
+@torch.no_grad()
+def class_weight(label: Tensor, mask: Tensor, classes: int, most: float) -> Tensor:
+    """Background pixels for each one of the pixel's class, between 1 and ``most``: (B, *S). SP-guided, released code.
+
+    label (B, *S) int64; mask (B, *S) bool is where pixels are counted, the weight is 0 elsewhere.
+    """
+    count = torch.stack([(mask & (label == value)).sum() for value in range(classes)])
+    weight = (count[0] / count.clamp_min(1)).clamp(1, most)
+    return weight[label.clamp_min(0)] * mask

@@ -6,14 +6,17 @@ import torch
 from torch import Tensor
 
 
+def totals(value: Tensor, superpixel: Tensor) -> Tensor:
+    """Sums of (B, C, *S) over each superpixel, (B, C, P)."""
+    count = int(superpixel.max()) + 1
+    ids = superpixel.flatten(1).unsqueeze(1).expand(-1, value.shape[1], -1)
+    return value.new_zeros(*value.shape[:2], count).scatter_add_(2, ids, value.flatten(2))
+
+
 def pool(value: Tensor, superpixel: Tensor) -> tuple[Tensor, Tensor]:
     """Mean of (B, C, *S) over each superpixel, (B, C, P), and sizes (B, P), pixels. GSD-Net Eq. 12, SP-guided Eq. 1."""
-    count = int(superpixel.max()) + 1
-    ids = superpixel.flatten(1).unsqueeze(1)
-    total = value.new_zeros(*value.shape[:2], count)
-    total.scatter_add_(2, ids.expand(-1, value.shape[1], -1), value.flatten(2))
-    size = value.new_zeros(len(value), 1, count).scatter_add_(2, ids, torch.ones_like(ids, dtype=value.dtype))
-    return total / size.clamp_min(1), size[:, 0]
+    sums = totals(torch.cat((value, torch.ones_like(value[:, :1])), dim=1), superpixel)
+    return sums[:, :-1] / sums[:, -1:].clamp_min(1), sums[:, -1]
 
 
 def unpool(value: Tensor, superpixel: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,19 +15,31 @@ import numpy as np
 from ...errors import InputError
 from ...progress import track
 from ..dataset import Dataset, open_dataset, write_dataset
-from ..formats import PICTURES, TIFFS, VOLUMES, ending_of, read_image, write_image, write_label
+from ..formats import (
+    PICTURES,
+    TIFFS,
+    VOLUMES,
+    Array,
+    Geometry,
+    Picture,
+    ending_of,
+    read_image,
+    write_image,
+    write_label,
+)
 from .sources import Pair, Source, recognise
 from .survey import Channels, MaskRule, channels_of, file_ending, mask_rule, read_all
 
-__all__ = ["prepare"]
+__all__ = ["majority", "prepare"]
 
 
 def prepare(source: Path, output: Path, test: float = 0.0, threshold: int = 127, seed: int = 0) -> Dataset:
     """Convert ``source`` to an nnU-Net data set at ``output``; the source is never changed.
 
     Understood: a task of the Medical Segmentation Decathlon (``dataset.json`` that lists its files); a folder with
-    ``images/`` and ``masks/`` of matching names, perhaps ``images_test/`` and ``masks_test/``; an nnU-Net data set
-    with 0/255 masks.
+    ``images/`` and ``masks/`` of matching names, perhaps ``images_test/`` and ``masks_test/``; the same with a folder
+    for each rater, ``masks/RATER/``, whose majority becomes the label, the lower class where they tie, with
+    ``labelsTr_raters/RATER/`` beside it; an nnU-Net data set with 0/255 masks.
     ``test``: share of the cases, drawn by ``seed``, kept back as a test set with labels. ``threshold``: where JPEG or
     smoothed masks are cut; above it is foreground.
     Raises InputError where a pair is incomplete, unequal in size or unreadable, and where ``output`` is not empty.
@@ -47,12 +60,10 @@ def prepare(source: Path, output: Path, test: float = 0.0, threshold: int = 127,
         jobs = [("Tr", pair) for pair in found.train] + [("Ts", pair) for pair in found.test]
         for part, pair in track(jobs, "Writing the data set", total=len(jobs)):
             _write_images(pair, root / f"images{part}", ending, channels)
-            if pair.mask is not None:
-                target = root / f"labels{part}" / f"{pair.name}{ending}"
-                _write_mask(pair.mask, pair, target, rule)
+            _write_labels(pair, root / f"labels{part}", ending, rule)
         for path in found.beside:
             shutil.copyfile(path, root / path.name)
-        about = {"name": output.name, **found.about, "converted_by": "maskmend prepare"}
+        about = {"name": output.name, **found.about, **_of_raters(found), "converted_by": "maskmend prepare"}
         write_dataset(root, channels.names, rule.labels, ending, len(found.train), **about)
         open_dataset(root)
     return open_dataset(output)
@@ -60,7 +71,7 @@ def prepare(source: Path, output: Path, test: float = 0.0, threshold: int = 127,
 
 def _check_apart(source: Source, output: Path) -> None:
     """The source is never changed, so nothing is written among its files."""
-    files = [path for pair in source.train + source.test for path in (*pair.images, pair.mask) if path]
+    files = [path for pair in source.train + source.test for path in (*pair.images, *pair.masks)]
     for folder in {path.parent for path in files}:
         if output.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{output} lies in {folder}, which is never changed; choose a folder outside.")
@@ -70,7 +81,7 @@ def _hold_out(source: Source, test: float, seed: int) -> Source:
     """A share of the training cases moved to the test set, at least one where ``test`` is not zero."""
     if not test:
         return source
-    if any(pair.mask for pair in source.test):
+    if any(pair.masks for pair in source.test):
         raise InputError(f"the source has a test set of its own; leave out test={test:g}.")
     names = sorted(pair.name for pair in source.train)
     count = max(round(test * len(names)), 1)
@@ -120,14 +131,54 @@ def _write_images(pair: Pair, folder: Path, ending: str, channels: Channels) -> 
         write_image(folder / f"{pair.name}_{place:04d}{ending}", array[place], image.geometry)
 
 
+def _write_labels(pair: Pair, folder: Path, ending: str, rule: MaskRule) -> None:
+    """The label, that of each rater, and where raters are all there is, their majority as the label."""
+    target = folder / f"{pair.name}{ending}"
+    if pair.mask is not None:
+        _write_mask(pair.mask, pair, target, rule)
+    for rater, path in pair.raters:
+        _write_mask(path, pair, folder.with_name(f"{folder.name}_raters") / rater / target.name, rule)
+    if pair.raters and pair.mask is None:
+        labels = [rule(path) for _, path in pair.raters]
+        target.parent.mkdir(exist_ok=True)
+        geometry = _geometry(labels[0], pair.raters[0][1], pair, ending)
+        write_label(target, majority([label.array for label in labels]), geometry)
+
+
+def majority(labels: Sequence[Array]) -> Array:
+    """The class that most of the ``labels`` (*S) give each pixel, the lowest of those that tie, (*S)."""
+    lowest, *values = sorted({int(value) for label in labels for value in np.unique(label)})
+    winner, most = np.full_like(labels[0], lowest), sum(label == lowest for label in labels)
+    for value in values:
+        votes = sum(label == value for label in labels)
+        winner[votes > most] = value
+        most = np.maximum(most, votes)
+    return winner
+
+
+def _of_raters(source: Source) -> dict[str, str]:
+    """What dataset.json says, and a warning, where labels are a majority."""
+    names = sorted({rater for pair in source.train + source.test if pair.mask is None for rater, _ in pair.raters})
+    if not names:
+        return {}
+    who = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    said = f"labels are the majority of {len(names)} raters ({who}); ties go to the lower class"
+    warnings.warn(f"{said}.", stacklevel=3)
+    return {"annotation": said}
+
+
 def _write_mask(mask: Path, pair: Pair, target: Path, rule: MaskRule) -> None:
     """The label; on the image's grid where the mask's own format has another geometry than the target's."""
-    target.parent.mkdir(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     ending = ending_of(target)
     if rule.changes_nothing and ending in VOLUMES and ending_of(mask) == ending:
         shutil.copyfile(mask, target)
         return
     label = rule(mask)
+    write_label(target, label.array, _geometry(label, mask, pair, ending))
+
+
+def _geometry(label: Picture, mask: Path, pair: Pair, ending: str) -> Geometry:
+    """The mask's own if its format has the geometry that files of this ``ending`` have, else its image's."""
     same = (ending_of(mask) in VOLUMES) == (ending in VOLUMES)
-    geometry = label.geometry if same else read_image(pair.images).geometry
-    write_label(target, label.array, geometry)
+    return label.geometry if same else read_image(pair.images).geometry

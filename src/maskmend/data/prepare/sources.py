@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,18 @@ MASK_FOLDERS = ("masks", "labels")
 
 @dataclass(frozen=True)
 class Pair:
-    """A case before it is converted."""
+    """A case before it is converted. ``raters``: (rater, mask) of those who drew it, in order of their names; where
+    there is no ``mask`` besides, their majority becomes the label."""
 
     name: str
     images: tuple[Path, ...]
     mask: Path | None
+    raters: tuple[tuple[str, Path], ...] = ()
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """Every mask of the case."""
+        return (*((self.mask,) if self.mask else ()), *(path for _, path in self.raters))
 
 
 @dataclass(frozen=True)
@@ -62,30 +70,49 @@ def recognise(root: Path) -> Source:
 
 
 def _pairs(images: Path, masks: Path | None) -> tuple[Pair, ...]:
-    """Images with the masks of the same stem, or of that stem and a suffix like _mask or _segmentation."""
+    """Images with the masks of the same stem, or of that stem and a suffix like _mask or _segmentation.
+
+    Where ``masks`` holds only folders, each is a rater's; every image needs at least one of them.
+    """
     pictures = _by_stem(images)
     if masks is None:
         return tuple(Pair(stem, (path,), None) for stem, path in pictures.items())
-    drawn = _by_stem(masks)
-    plain = {MASK_SUFFIX.sub("", stem): stem for stem in drawn}
-    pairs, missing = [], []
-    for stem, path in pictures.items():
-        found = stem if stem in drawn else plain.get(stem)
-        if found is None:
-            missing.append(path)
-        else:
-            pairs.append(Pair(stem, (path,), drawn.pop(found)))
-    if missing:
+    raters = _rater_folders(masks)
+    found = {folder: _masks_of(pictures, folder) for folder in raters or [masks]}
+    drawn = {stem for each, _ in found.values() for stem in each}
+    if missing := [path for stem, path in pictures.items() if stem not in drawn]:
         raise InputError(
             f"{missing[0]} has no mask in {masks} ({len(missing)} of {len(pictures)} images have none); add the masks, "
             "or take the images out."
         )
-    if drawn:
+    if strays := [path for _, left in found.values() for path in left]:
         raise InputError(
-            f"{next(iter(drawn.values()))} has no image of its own in {images} ({len(drawn)} masks have none); "
+            f"{strays[0]} has no image of its own in {images} ({len(strays)} masks have none); "
             "add the images, or keep one mask per image."
         )
-    return tuple(pairs)
+    if not raters:
+        return tuple(Pair(stem, (path,), found[masks][0][stem]) for stem, path in pictures.items())
+    return tuple(
+        Pair(stem, (path,), None, tuple((who.name, found[who][0][stem]) for who in raters if stem in found[who][0]))
+        for stem, path in pictures.items()
+    )
+
+
+def _rater_folders(masks: Path) -> list[Path]:
+    """The folders in ``masks``, by name, if it holds no mask itself."""
+    paths = sorted(path for path in masks.iterdir() if not path.name.startswith("."))
+    if any(path.is_file() and path.name.lower().endswith(ENDINGS + LOSSY) for path in paths):
+        return []
+    return [path for path in paths if path.is_dir()]
+
+
+def _masks_of(pictures: Mapping[str, Path], folder: Path) -> tuple[dict[str, Path], list[Path]]:
+    """The masks in ``folder`` by their picture's stem, and those that have no picture."""
+    drawn = _by_stem(folder)
+    plain = {MASK_SUFFIX.sub("", stem): stem for stem in drawn}
+    names = {stem: stem if stem in drawn else plain.get(stem) for stem in pictures}
+    found = {stem: drawn.pop(name) for stem, name in names.items() if name is not None}
+    return found, list(drawn.values())
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -151,9 +178,14 @@ def _nnunet(root: Path) -> Source:
         if some:
             two = dataset.labels if dataset.classes == 2 else None
 
-            def pairs(cases: tuple[Case, ...]) -> tuple[Pair, ...]:
-                return tuple(Pair(case.name, case.images, case.label or case.reference) for case in cases)
+            def pairs(cases: tuple[Case, ...], part: str) -> tuple[Pair, ...]:
+                drawn = [sorted(root.glob(f"labels{part}_raters/*/{case.name}{dataset.file_ending}")) for case in cases]
+                return tuple(
+                    Pair(c.name, c.images, c.label or c.reference, tuple((path.parent.name, path) for path in paths))
+                    for c, paths in zip(cases, drawn, strict=True)
+                )
 
             beside = tuple(root / name for name in ("supervision.csv", "splits_final.json") if (root / name).exists())
-            return Source(pairs(dataset.train), pairs(dataset.test), dataset.channel_names, two, True, beside=beside)
+            train, test = pairs(dataset.train, "Tr"), pairs(dataset.test, "Ts")
+            return Source(train, test, dataset.channel_names, two, True, beside=beside)
     raise InputError(f"{root} is an nnU-Net data set already and needs no preparing; train on it as it is.")

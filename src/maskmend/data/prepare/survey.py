@@ -21,14 +21,14 @@ MANY = 32
 @dataclass(frozen=True)
 class Look:
     """What one pair holds. ``picture``: one 2D file of a picture format, whose three equal channels count as one.
-    ``values``: of the mask, with a JPEG's already cut at the threshold."""
+    ``values``: of each of its masks, with a JPEG's already cut at the threshold."""
 
     pair: Pair
     dims: int
     channels: int
     picture: bool
     coloured: bool
-    values: tuple[int, ...]
+    values: Mapping[Path, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -90,21 +90,25 @@ def read_all(source: Source, threshold: int) -> list[Look]:
 
 def _look(pair: Pair, threshold: int) -> Look:
     array = read_image(pair.images).array
-    values: tuple[int, ...] = ()
-    if pair.mask is not None:
-        mask = read_mask(pair.mask, threshold, cut=False).array
-        if mask.shape != array.shape[1:]:
-            raise InputError(
-                f"{pair.mask} has the shape {mask.shape}, but its image {pair.images[0].name} has {array.shape[1:]}; "
-                "bring both to one size."
-            )
-        values = tuple(int(value) for value in np.unique(mask))
-        if values[0] < 0:
-            raise InputError(f"{pair.mask} holds the value {values[0]}; number the classes from 0 up.")
+    values = {path: _values(path, array.shape[1:], pair, threshold) for path in pair.masks}
     picture = ending_of(pair.images[0]) not in VOLUMES and len(pair.images) == 1 and array.ndim == 3
     three = picture and len(array) == 3
     grey = three and np.array_equal(array[0], array[1]) and np.array_equal(array[0], array[2])
     return Look(pair, array.ndim - 1, 1 if grey else len(array), picture, three and not grey, values)
+
+
+def _values(path: Path, shape: tuple[int, ...], pair: Pair, threshold: int) -> tuple[int, ...]:
+    """The values in a mask, whose shape must be that of its image."""
+    mask = read_mask(path, threshold, cut=False).array
+    if mask.shape != shape:
+        raise InputError(
+            f"{path} has the shape {mask.shape}, but its image {pair.images[0].name} has {shape}; "
+            "bring both to one size."
+        )
+    values = tuple(int(value) for value in np.unique(mask))
+    if values[0] < 0:
+        raise InputError(f"{path} holds the value {values[0]}; number the classes from 0 up.")
+    return values
 
 
 def channels_of(looks: Sequence[Look], source: Source) -> Channels:
@@ -136,23 +140,23 @@ def mask_rule(looks: Sequence[Look], source: Source, threshold: int) -> MaskRule
     Warns where masks had to be cut at the threshold. Raises InputError for an undeclared value, and where all masks
     hold one and the same value.
     """
-    drawn = [look for look in looks if look.pair.mask is not None]
+    drawn = {path: values for look in looks for path, values in look.values.items()}
     declared = source.labels
     if declared is not None and not source.binary:
-        for look in drawn:
-            if strange := sorted(set(look.values) - set(declared.values())):
+        for path, given in drawn.items():
+            if strange := sorted(set(given) - set(declared.values())):
                 raise InputError(
-                    f"{look.pair.mask} holds the value {strange[0]}, which dataset.json does not declare; declare it."
+                    f"{path} holds the value {strange[0]}, which dataset.json does not declare; declare it."
                 )
         return MaskRule({value: value for value in declared.values()}, declared, threshold, cut=False)
-    pictures = [look for look in drawn if look.pair.mask and ending_of(look.pair.mask) not in VOLUMES]
-    grey = {value for look in pictures for value in look.values}
+    pictures = [path for path in drawn if ending_of(path) not in VOLUMES]
+    grey = {value for path in pictures for value in drawn[path]}
     cut = len(grey) > MANY and max(grey) > threshold
     _warn_of_cut(pictures, cut, len(grey), threshold)
-    values = {0, 255} if cut else {value for look in drawn for value in look.values}
+    values = {0, 255} if cut else {value for given in drawn.values() for value in given}
     if len(values) < 2:
-        raise InputError(f"{drawn[0].pair.mask} and all other masks hold one value only; check that they are masks.")
-    mixed = values == {0, 1, 255} and not any({1, 255} <= set(look.values) for look in drawn)
+        raise InputError(f"{next(iter(drawn))} and all other masks hold one value only; check that they are masks.")
+    mixed = values == {0, 1, 255} and not any({1, 255} <= set(given) for given in drawn.values())
     if mixed:
         warnings.warn("some masks are 0/1 and some 0/255; both 1 and 255 are taken as the foreground.", stacklevel=2)
     if len(values) == 2 or mixed:
@@ -163,8 +167,8 @@ def mask_rule(looks: Sequence[Look], source: Source, threshold: int) -> MaskRule
     return MaskRule(classes, labels, threshold, cut)
 
 
-def _warn_of_cut(pictures: Sequence[Look], cut: bool, values: int, threshold: int) -> None:
-    jpegs = [look.pair.mask for look in pictures if look.pair.mask and ending_of(look.pair.mask) in LOSSY]
+def _warn_of_cut(pictures: Sequence[Path], cut: bool, values: int, threshold: int) -> None:
+    jpegs = [path for path in pictures if ending_of(path) in LOSSY]
     if jpegs:
         warnings.warn(
             f"{len(jpegs)} masks are JPEG ({jpegs[0].name}, …), which blurs outlines; cut at {threshold}.", stacklevel=2

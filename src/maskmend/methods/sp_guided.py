@@ -1,0 +1,284 @@
+"""SP-guided: two networks learn from the superpixels they find easy, then relabel those they find wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Annotated, Literal
+
+import torch
+from pydantic import AfterValidator, Field
+from torch import Tensor, nn
+
+from .. import types
+from ..errors import InputError
+from ..functional.losses import ce, masked_mean, one_hot, sym_kl
+from ..functional.schedule import ramp
+from ..functional.select import class_weight, small_loss_segments_by_class
+from ..functional.superpixel import totals, unpool
+from ..functional.teacher import frozen_copy
+from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
+from .base import Build, Method
+
+EPS = 1e-7
+"""Least probability of a superpixel in a logarithm."""
+TOGETHER = 200
+"""Pictures relabelled together where a batch is ranked as one (released)."""
+
+
+def _shares(value: float | tuple[float, ...]) -> float | tuple[float, ...]:
+    if not all(0 <= share < 1 for share in (value if isinstance(value, tuple) else (value,))):
+        raise ValueError("a share is at least 0 and less than 1")
+    return value
+
+
+PerClass = Annotated[float | tuple[float, ...], AfterValidator(_shares)]
+
+
+class Config(types.Config):
+    """Defaults are the paper's reading; ``configs/sp_guided`` names the paper's and the released code's."""
+
+    tau: PerClass = Field(
+        0.05,
+        description="share of pixels believed wrong at first, 1 - R (Sec. 3.2); one for each class by ranking=class",
+    )
+    tau_epochs: int = Field(0, ge=0, description="epochs until tau is fully applied (released: 4)")
+    agreement: float = Field(0.65, ge=0, le=1, description="lambda of Eq. 2: weight of agreement against the labels")
+    unit: Literal["superpixel", "part", "pixel"] = Field(
+        "superpixel", description="what is kept or relabelled: whole superpixels; their parts of one class (released)"
+    )
+    scope: Literal["image", "batch"] = Field("image", description="among which the losses are ranked (released: batch)")
+    ranking: Literal["all", "class"] = Field("all", description="ranked together; or each given class (released)")
+    at_quota: Literal["keep", "drop"] = Field("keep", description="where the quota cuts: N(D) >= R M (Eq. 3); released")
+    selection: bool = Field(True, description="learn from what is kept only (Table 2, row 3: false)")
+    class_weight: float = Field(1.0, ge=1, description="most a pixel of a rare class counts in Eq. 4 (released: 1e6)")
+    gap: Literal["superpixel", "pixel"] = Field("superpixel", description="losses the gap is of: Eq. 5; released")
+    gap_from_start: bool = Field(False, description="watch the gap while tau still rises (released: true)")
+    patience: int = Field(5, ge=1, description="epochs without a larger gap that end a round (released)")
+    rollback: bool = Field(True, description="relabel with the networks of the largest gap (Sec. 2.2; released: false)")
+    rounds: int | None = Field(None, ge=0, description="relabellings; None: until the gap stays down (released: 1)")
+    relabel_by: Literal["loss", "probability"] = Field(
+        "loss", description="which are relabelled: largest loss (Eq. 6); least probable given class (released)"
+    )
+    relabel_share: float = Field(1.0, ge=0, le=1, description="of 1 - R, what is relabelled (released: clavicle 0.5)")
+    growth: float = Field(1.1, ge=1, description="gamma: R grows by it with every relabelling (Sec. 3.2)")
+    keep_cap: PerClass = Field(0.99, description="R grows no further (ours; released: 0.83 to 0.99 by class and data)")
+    inference: Literal["first", "mean"] = Field("first", description="one network (Sec. 2.2), or the mean of both")
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is kept or relabelled, G in each case: superpixels, or their parts of one given class.
+
+    loss (B, G): Eq. 2. size (B, G): annotated pixels. given (B, G): the given class, of most pixels.
+    prob (B, G): that class' probability, of both networks. vote (B, P): the most probable class of each superpixel.
+    """
+
+    loss: Tensor
+    size: Tensor
+    given: Tensor
+    prob: Tensor
+    vote: Tensor
+
+
+class SPGuided(Method):
+    paper = "Li, Gao, He, Superpixel-Guided Iterative Learning from Noisy Labels, MICCAI 2021"
+    gap: Tensor
+    largest: Tensor
+    rises: Tensor
+    stale: Tensor
+    round: Tensor
+    over: Tensor
+
+    def __init__(self, build: Build, config: Config) -> None:
+        super().__init__()
+        self.net1, self.net2, self.config = build(), build(), config
+        self.maps: tuple[str, ...] = ("refined",) if config.unit == "pixel" else ("superpixel", "refined")
+        self.best = nn.ModuleList([frozen_copy(net) for net in self.nets]) if config.rollback else nn.ModuleList()
+        self.register_buffer("gap", torch.zeros(2))  # of this epoch: sum, steps
+        self.register_buffer("largest", torch.tensor(-torch.inf))  # gap in this round
+        self.register_buffer("rises", torch.tensor(0))  # new maxima of the gap in this round
+        self.register_buffer("stale", torch.tensor(0))  # epochs since the last
+        self.register_buffer("round", torch.tensor(0))  # relabellings so far
+        self.register_buffer("over", torch.tensor(False))
+
+    @property
+    def nets(self) -> tuple[nn.Module, nn.Module]:
+        return self.net1, self.net2
+
+    # --- network update ----------------------------------------------------------------------------------------------
+
+    def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
+        cfg, label, valid = self.config, batch.maps["refined"], batch.maps["refined"] != IGNORE
+        z1, z2 = self.net1(batch.image), self.net2(batch.image)
+        units = self.units(z1.detach(), z2.detach(), batch)  # Eqs. 1, 2
+        keep = self.keep(z1.shape[1], risen=ramp(at.epoch, 0, cfg.tau_epochs))
+        kept = self.select(units, keep, cfg.at_quota)  # Eq. 3
+        clean = unpool(kept, self.place(batch, units)) & valid
+
+        def weight(mask: Tensor) -> Tensor:
+            return class_weight(label, mask, z1.shape[1], cfg.class_weight)
+
+        loss = (1 - cfg.agreement) * (ce(z1, label) + ce(z2, label)) + cfg.agreement * sym_kl(z1, z2)  # Eq. 2, pixels
+        learned = masked_mean(loss, weight(clean if cfg.selection else valid))  # Eq. 4
+        update(learned)
+        if self.watched(at):
+            outside = ~kept & (units.size > 0)
+            if cfg.gap == "superpixel":
+                low, high = (masked_mean(units.loss, pick) for pick in (kept, outside))
+            else:
+                low, high = (masked_mean(loss.detach(), weight(mask)) for mask in (clean, valid & ~clean))
+            self.gap += torch.stack((high - low, torch.ones_like(low))) * (kept.any() & outside.any())  # Eq. 5
+        return {"loss": learned, "kept": masked_mean(clean.float(), valid)}
+
+    @torch.no_grad()
+    def units(self, z1: Tensor, z2: Tensor, batch: Batch) -> Units:
+        """Superpixels, (B, P), or their parts, (B, P K)."""
+        lam, label, classes = self.config.agreement, batch.maps["refined"], z1.shape[1]
+        seen, given = (label != IGNORE).unsqueeze(1), one_hot(label, classes)
+        p1, p2 = z1.float().softmax(1) * seen, z2.float().softmax(1) * seen
+        sums = totals(torch.cat((p1, p2, given), dim=1), self.superpixels(batch)).transpose(1, 2)
+        count = sums[:, :, 2 * classes :]
+        size = count.sum(2)
+        p1, p2, soft = (sums / size.clamp_min(1).unsqueeze(2)).chunk(3, dim=2)  # Eq. 1, (B, P, K)
+        log1, log2 = p1.clamp_min(EPS).log(), p2.clamp_min(EPS).log()
+        agree = ((p1 - p2) * (log1 - log2)).sum(2, keepdim=True)
+        loss = -(1 - lam) * (log1 + log2) + lam * agree  # Eq. 2, for each class that could be given
+        prob = (p1 + p2) / 2
+        vote = prob.argmax(2)  # Eq. 7
+        if self.config.unit == "part":
+            kind = torch.arange(classes, device=label.device).expand_as(count)
+            return Units(loss.flatten(1), count.flatten(1), kind.flatten(1), prob.flatten(1), vote)
+        most = soft.argmax(2)
+        return Units((soft * loss).sum(2), size, most, prob.gather(2, most.unsqueeze(2)).squeeze(2), vote)  # Eq. 2
+
+    def superpixels(self, batch: Batch) -> Tensor:
+        """(B, *S) int64; each pixel by itself where pixels are the unit."""
+        if self.config.unit != "pixel":
+            return batch.maps["superpixel"]
+        first = batch.label[:1]
+        return torch.arange(first.numel(), device=first.device).view_as(first).expand_as(batch.label)
+
+    def place(self, batch: Batch, units: Units) -> Tensor:
+        """The unit of each pixel, (B, *S) int64."""
+        if self.config.unit != "part":
+            return self.superpixels(batch)
+        classes = units.loss.shape[1] // units.vote.shape[1]
+        return self.superpixels(batch) * classes + batch.maps["refined"].clamp_min(0)
+
+    def keep(self, classes: int, risen: float = 1.0) -> list[float]:
+        """R, for all pixels or for each class. ``risen`` is the share of tau that is applied before any relabelling."""
+        cfg, rounds = self.config, int(self.round)
+        kinds = range(classes if cfg.ranking == "class" else 1)
+        start = [1 - (1.0 if rounds else risen) * of_class(cfg.tau, kind) for kind in kinds]
+        caps = [of_class(cfg.keep_cap, kind) for kind in kinds]
+        return [raised(keep, cfg.growth, cap, rounds) for keep, cap in zip(start, caps, strict=True)]
+
+    def select(self, units: Units, keep: Sequence[float], at_quota: str) -> Tensor:
+        """The units of small loss, (B, G) bool."""
+        rows = units.loss.shape if self.config.scope == "image" else (1, -1)
+        given = units.given * (self.config.ranking == "class")
+        loss, size, given = (t.reshape(rows) for t in (units.loss, units.size, given))
+        return small_loss_segments_by_class(loss, size, given, keep, at_quota).view_as(units.loss)
+
+    def watched(self, at: Progress) -> bool:
+        """Whether the gap counts: a relabelling may follow, and tau no longer rises."""
+        cfg, rounds = self.config, int(self.round)
+        rising = rounds == 0 and at.epoch < cfg.tau_epochs and not cfg.gap_from_start
+        return (cfg.rounds is None or rounds < cfg.rounds) and not rising
+
+    # --- stopping and label refinement -------------------------------------------------------------------------------
+
+    def begin_epoch(self, at: Progress, train: TrainSet) -> Logs:
+        """Once the gap has stopped rising, relabel with the networks of its maximum; stop where that does not help."""
+        if not self.gap[1]:
+            return {}
+        gap = self.gap[0] / self.gap[1]
+        self.gap.zero_()
+        self.stale += 1
+        if gap > self.largest:
+            self.largest.copy_(gap)
+            self.rises += 1
+            self.stale.zero_()
+            for best, net in zip(self.best, self.nets, strict=False):
+                best.load_state_dict(net.state_dict())
+        if self.stale < self.config.patience:
+            return {"gap": gap}
+        for best, net in zip(self.best, self.nets, strict=False):
+            net.load_state_dict(best.state_dict())
+        helped = self.round == 0 or self.rises > 1  # else the gap "no longer shows the rising trend" (Sec. 3.2)
+        changed = self.relabel(train) if helped or self.config.rounds is not None else 0
+        self.over.fill_(self.config.rounds is None and not changed)
+        self.round += 1
+        for state, start in ((self.largest, -torch.inf), (self.rises, 0), (self.stale, 0)):
+            state.fill_(start)
+        return {"gap": gap, "round": self.round}
+
+    def finished(self) -> bool:
+        return bool(self.over)
+
+    def relabel(self, train: TrainSet) -> int:
+        """Write the mended labels of the whole training set; how many pixels changed."""
+        rows = 1 if len(train.shapes[0]) == 3 else 8 if self.config.scope == "image" else TOGETHER
+        index, changed = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, dtype=torch.int64)]
+        for batch in train.scan(rows):
+            mended = self.mended(batch.to(self.gap.device)).cpu()
+            train.write("refined", batch.index, mended)
+            index.append(batch.index)
+            changed.append((mended != batch.maps["refined"]).flatten(1).sum(1))
+        return int(train.gather(torch.cat(index), torch.cat(changed)).sum())
+
+    def mended(self, batch: Batch) -> Tensor:
+        """Labels (B, *S) whose least believable units took the class their superpixel votes for; clean masks stay."""
+        cfg, label = self.config, batch.maps["refined"]
+        z1, z2 = (torch.cat([net(image) for image in batch.image.split(8)]) for net in self.nets)
+        units = self.units(z1, z2, batch)
+        ranked = units if cfg.relabel_by == "loss" else replace(units, loss=-units.prob)
+        keep = [1 - cfg.relabel_share * (1 - share) for share in self.keep(z1.shape[1])]
+        wrong = ~self.select(ranked, keep, "keep") & (batch.trust != Trust.CLEAN).unsqueeze(1)  # Eq. 6
+        wrong_pixels = unpool(wrong, self.place(batch, units)) & (label != IGNORE)
+        return torch.where(wrong_pixels, unpool(units.vote, self.superpixels(batch)), label)  # Eqs. 7, 8
+
+    def check(self, train: TrainSet) -> None:
+        classes = train.sizes.shape[1]
+        for name in ("tau", "keep_cap"):
+            value = getattr(self.config, name)
+            if isinstance(value, tuple) and (len(value) != classes or self.config.ranking == "all"):
+                raise InputError(
+                    f"method.{name}={list(value)} is a share for each class: give {classes}, background first, "
+                    "and method.ranking=class; or one number."
+                )
+        if self.config.unit == "pixel":
+            return
+        mean, setting = superpixel_size(train)
+        for kind, most in enumerate(train.sizes.max(0).values.tolist()):
+            if 0 < most < mean:
+                raise InputError(
+                    f"class {kind} has {most} pixels at most in any mask, fewer than one superpixel ({mean:.0f}), and "
+                    f"would be voted away; lower {setting}, or set method.unit=pixel."
+                )
+
+    def predict(self, image: Tensor) -> Tensor:
+        prob: Tensor = self.net1(image).float().softmax(1)
+        return prob if self.config.inference == "first" else (prob + self.net2(image).float().softmax(1)) / 2
+
+
+def of_class(value: PerClass, kind: int) -> float:
+    return value[kind] if isinstance(value, tuple) else value
+
+
+def raised(keep: float, growth: float, cap: float, rounds: int) -> float:
+    """R after so many relabellings: R <- gamma R, up to ``cap``, and never less than before."""
+    return max(keep, min(keep * growth**rounds, cap)) if rounds else keep
+
+
+def superpixel_size(train: TrainSet) -> tuple[float, str]:
+    """Mean pixels of a superpixel, from a few cases of every rank, and the setting that decides it."""
+    index, sizes = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)]
+    for batch in islice(train.scan(4), 1):
+        index.append(batch.index)
+        sizes.append(torch.tensor([case.numel() / len(case.unique()) for case in batch.maps["superpixel"]]))
+    seen = train.gather(torch.cat(index), torch.cat(sizes))
+    setting = "superpixel_pixels" if len(train.shapes[0]) == 2 else "supervoxel_voxels"
+    return float(seen[seen > 0].mean()), f"data.sidemaps.{setting}"
