@@ -3,7 +3,7 @@
     python benchmarks/search_tau.py OUT
 
 Ellipses whose masks lack, or have too much of, an exact share of the image along their boundary: half of them too
-small and half too large, or all too large.
+small and half too large, or all too large. Ten trainings a row, about a minute on one thread.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WORDS = (
         "train.threads=1",
         "train.precision=fp32",
     ),
-    *("method.weight_cap=3", "method.tau_epochs=5"),
+    *("method.weight_cap=3", "method.tau_epochs=5", "train.epochs=20"),
 )
 
 
@@ -56,17 +56,10 @@ def write_ellipses(root: Path, share: float, all_grown: bool) -> None:
 
 
 def main(out: Path) -> None:
-    for share, all_grown, epochs in (
-        (0.05, False, 20),
-        (0.05, False, 40),
-        (0.12, False, 20),
-        (0.2, False, 20),
-        (0.12, True, 20),
-    ):
-        name = f"{share}_{'grown' if all_grown else 'both'}_{epochs}"
+    for share, all_grown in ((0.05, False), (0.12, False), (0.2, False), (0.12, True)):
+        name = f"{share}_{'grown' if all_grown else 'both'}"
         write_ellipses(out / name / "data", share, all_grown)
-        words = [*WORDS, f"train.epochs={epochs}"]
-        found = search(out / name / "data", out / name / "run", "tau", "gsd_net", None, words, device="cpu")
+        found = search(out / name / "data", out / name / "run", "tau", "gsd_net", None, WORDS, device="cpu")
         print(f"{name}: {found.table()}", flush=True)
 
 

@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 import torch
-from evidence import STUDIES, settings_of
+from evidence import settings_of
+from evidence_studies import STUDIES
 
 from maskmend.data.cache import Cache
 from maskmend.data.dataset import open_dataset
