@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import islice
+
 import torch
 from torch import Tensor
+
+from ..errors import InputError
+from ..types import IGNORE, TrainSet
+from .losses import one_hot
+
+EPS = 1e-7
+"""Least probability of a superpixel in a logarithm."""
 
 
 def totals(value: Tensor, superpixel: Tensor) -> Tensor:
@@ -27,3 +37,62 @@ def unpool(value: Tensor, superpixel: Tensor) -> Tensor:
 def vote(prob: Tensor, superpixel: Tensor) -> Tensor:
     """The most probable class of each pixel's superpixel, (B, K, *S) -> (B, *S) int64. GSD-Net Eqs. 12-13."""
     return unpool(pool(prob, superpixel)[0].argmax(1), superpixel)
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is kept or relabelled as a whole, G in each case: superpixels, or their parts of one given class.
+
+    loss (B, G): SP-guided Eq. 2. size (B, G): annotated pixels. given (B, G): the given class, of most pixels.
+    prob (B, G): that class' probability, of both networks. vote (B, P): the most probable class of each superpixel.
+    """
+
+    loss: Tensor
+    size: Tensor
+    given: Tensor
+    prob: Tensor
+    vote: Tensor
+
+
+def judge(z1: Tensor, z2: Tensor, label: Tensor, superpixel: Tensor, agreement: float, by_class: bool) -> Units:
+    """What two networks, by logits (B, K, *S), think of the superpixels of a label (B, *S). SP-guided Eqs. 1, 2, 7.
+
+    ``agreement`` is lambda; ``by_class``: the parts of one given class, (B, P K), are the units instead of (B, P).
+    """
+    classes, seen, given = z1.shape[1], (label != IGNORE).unsqueeze(1), one_hot(label, z1.shape[1])
+    p1, p2 = z1.float().softmax(1) * seen, z2.float().softmax(1) * seen
+    sums = totals(torch.cat((p1, p2, given), dim=1), superpixel).transpose(1, 2)
+    count = sums[:, :, 2 * classes :]
+    size = count.sum(2)
+    p1, p2, soft = (sums / size.clamp_min(1).unsqueeze(2)).chunk(3, dim=2)  # Eq. 1, (B, P, K)
+    log1, log2 = p1.clamp_min(EPS).log(), p2.clamp_min(EPS).log()
+    differ = ((p1 - p2) * (log1 - log2)).sum(2, keepdim=True)
+    loss = -(1 - agreement) * (log1 + log2) + agreement * differ  # Eq. 2, for each class that could be given
+    prob = (p1 + p2) / 2
+    vote = prob.argmax(2)  # Eq. 7
+    if by_class:
+        kind = torch.arange(classes, device=label.device).expand_as(count)
+        return Units(loss.flatten(1), count.flatten(1), kind.flatten(1), prob.flatten(1), vote)
+    most = soft.argmax(2)
+    return Units((soft * loss).sum(2), size, most, prob.gather(2, most.unsqueeze(2)).squeeze(2), vote)
+
+
+def check_sizes(train: TrainSet, instead: str) -> None:
+    """Refuse superpixels so large that a class would always be voted away; ``instead``: the word that does without.
+
+    Raises:
+        InputError: in every mask a class has fewer pixels than a superpixel on average, measured on a few cases.
+    """
+    index, sizes = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)]
+    for batch in islice(train.scan(4), 1):
+        index.append(batch.index)
+        sizes.append(torch.tensor([case.numel() / len(case.unique()) for case in batch.maps["superpixel"]]))
+    seen = train.gather(torch.cat(index), torch.cat(sizes))
+    mean = float(seen[seen > 0].mean())
+    setting = "superpixel_pixels" if len(train.shapes[0]) == 2 else "supervoxel_voxels"
+    for kind, most in enumerate(train.sizes.max(0).values.tolist()):
+        if 0 < most < mean:
+            raise InputError(
+                f"class {kind} has {most} pixels at most in any mask, fewer than one superpixel ({mean:.0f}), and "
+                f"would be voted away; lower data.sidemaps.{setting}, or set {instead}."
+            )

@@ -16,8 +16,8 @@ from ..functional.losses import ce, complement_ce, dice_by_class, dice_joint, kl
 from ..functional.mix import partners, transfer_region, transplant
 from ..functional.schedule import ramp
 from ..functional.select import believed
-from ..functional.superpixel import vote
-from ..types import IGNORE, Batch, Logs, Progress, Update
+from ..functional.superpixel import check_sizes, vote
+from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Update
 from .base import Build, Method
 
 
@@ -66,6 +66,10 @@ class GSDNet(Method):
         self.net1, self.net2, self.config = build(), build(), config
         wanted = {config.refine, config.weight}
         self.maps = tuple(name for name in ("superpixel", "distance", "rings") if name in wanted)
+
+    def check(self, train: TrainSet) -> None:
+        if "superpixel" in self.maps:
+            check_sizes(train, "method.refine=pixel")
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         terms = self.losses(batch, at, self.draw(batch))

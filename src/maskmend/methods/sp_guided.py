@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -13,16 +12,14 @@ from torch import Tensor, nn
 
 from .. import types
 from ..errors import InputError
-from ..functional.losses import ce, masked_mean, one_hot, sym_kl
+from ..functional.losses import ce, masked_mean, sym_kl
 from ..functional.schedule import ramp
 from ..functional.select import class_weight, small_loss_segments_by_class
-from ..functional.superpixel import totals, unpool
+from ..functional.superpixel import Units, check_sizes, judge, unpool
 from ..functional.teacher import frozen_copy
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
 from .base import Build, Method
 
-EPS = 1e-7
-"""Least probability of a superpixel in a logarithm."""
 TOGETHER = 200
 """Pictures relabelled together where a batch is ranked as one (released)."""
 
@@ -65,21 +62,6 @@ class Config(types.Config):
     growth: float = Field(1.1, ge=1, description="gamma: R grows by it with every relabelling (Sec. 3.2)")
     keep_cap: PerClass = Field(0.99, description="R grows no further (ours; released: 0.83 to 0.99 by class and data)")
     inference: Literal["first", "mean"] = Field("first", description="one network (Sec. 2.2), or the mean of both")
-
-
-@dataclass(frozen=True)
-class Units:
-    """What is kept or relabelled, G in each case: superpixels, or their parts of one given class.
-
-    loss (B, G): Eq. 2. size (B, G): annotated pixels. given (B, G): the given class, of most pixels.
-    prob (B, G): that class' probability, of both networks. vote (B, P): the most probable class of each superpixel.
-    """
-
-    loss: Tensor
-    size: Tensor
-    given: Tensor
-    prob: Tensor
-    vote: Tensor
 
 
 class SPGuided(Method):
@@ -134,24 +116,9 @@ class SPGuided(Method):
 
     @torch.no_grad()
     def units(self, z1: Tensor, z2: Tensor, batch: Batch) -> Units:
-        """Superpixels, (B, P), or their parts, (B, P K)."""
-        lam, label, classes = self.config.agreement, batch.maps["refined"], z1.shape[1]
-        seen, given = (label != IGNORE).unsqueeze(1), one_hot(label, classes)
-        p1, p2 = z1.float().softmax(1) * seen, z2.float().softmax(1) * seen
-        sums = totals(torch.cat((p1, p2, given), dim=1), self.superpixels(batch)).transpose(1, 2)
-        count = sums[:, :, 2 * classes :]
-        size = count.sum(2)
-        p1, p2, soft = (sums / size.clamp_min(1).unsqueeze(2)).chunk(3, dim=2)  # Eq. 1, (B, P, K)
-        log1, log2 = p1.clamp_min(EPS).log(), p2.clamp_min(EPS).log()
-        agree = ((p1 - p2) * (log1 - log2)).sum(2, keepdim=True)
-        loss = -(1 - lam) * (log1 + log2) + lam * agree  # Eq. 2, for each class that could be given
-        prob = (p1 + p2) / 2
-        vote = prob.argmax(2)  # Eq. 7
-        if self.config.unit == "part":
-            kind = torch.arange(classes, device=label.device).expand_as(count)
-            return Units(loss.flatten(1), count.flatten(1), kind.flatten(1), prob.flatten(1), vote)
-        most = soft.argmax(2)
-        return Units((soft * loss).sum(2), size, most, prob.gather(2, most.unsqueeze(2)).squeeze(2), vote)  # Eq. 2
+        """Superpixels, or their parts of one given class, and what both networks think of them. Eqs. 1, 2, 7."""
+        label, by_class = batch.maps["refined"], self.config.unit == "part"
+        return judge(z1, z2, label, self.superpixels(batch), self.config.agreement, by_class)
 
     def superpixels(self, batch: Batch) -> Tensor:
         """(B, *S) int64; each pixel by itself where pixels are the unit."""
@@ -249,15 +216,8 @@ class SPGuided(Method):
                     f"method.{name}={list(value)} is a share for each class: give {classes}, background first, "
                     "and method.ranking=class; or one number."
                 )
-        if self.config.unit == "pixel":
-            return
-        mean, setting = superpixel_size(train)
-        for kind, most in enumerate(train.sizes.max(0).values.tolist()):
-            if 0 < most < mean:
-                raise InputError(
-                    f"class {kind} has {most} pixels at most in any mask, fewer than one superpixel ({mean:.0f}), and "
-                    f"would be voted away; lower {setting}, or set method.unit=pixel."
-                )
+        if self.config.unit != "pixel":
+            check_sizes(train, "method.unit=pixel")
 
     def predict(self, image: Tensor) -> Tensor:
         prob: Tensor = self.net1(image).float().softmax(1)
@@ -271,14 +231,3 @@ def of_class(value: PerClass, kind: int) -> float:
 def raised(keep: float, growth: float, cap: float, rounds: int) -> float:
     """R after so many relabellings: R <- gamma R, up to ``cap``, and never less than before."""
     return max(keep, min(keep * growth**rounds, cap)) if rounds else keep
-
-
-def superpixel_size(train: TrainSet) -> tuple[float, str]:
-    """Mean pixels of a superpixel, from a few cases of every rank, and the setting that decides it."""
-    index, sizes = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)]
-    for batch in islice(train.scan(4), 1):
-        index.append(batch.index)
-        sizes.append(torch.tensor([case.numel() / len(case.unique()) for case in batch.maps["superpixel"]]))
-    seen = train.gather(torch.cat(index), torch.cat(sizes))
-    setting = "superpixel_pixels" if len(train.shapes[0]) == 2 else "supervoxel_voxels"
-    return float(seen[seen > 0].mean()), f"data.sidemaps.{setting}"
