@@ -21,6 +21,9 @@ from maskmend.types import IGNORE, Batch, Progress
 
 NAMES = methods.names()
 EVERYWHERE = [(2, 2), (2, 4), (3, 2), (3, 4)]
+"""Dimensions and classes."""
+CROSSWISE = [(2, 4), (3, 2)]
+"""Enough to see each of them once, where a test takes long."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], Path
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.slow
-@pytest.mark.parametrize(("dims", "classes"), EVERYWHERE)
+@pytest.mark.parametrize(("dims", "classes"), CROSSWISE)
 def test_it_learns(name: str, dims: int, classes: int, toys: dict[tuple[int, int], Path], tmp_path: Path) -> None:
     fit = toy_fit(toys[dims, classes], tmp_path, name, epochs=30, norm="instance")
     fit.run()
@@ -48,6 +51,21 @@ def test_it_learns(name: str, dims: int, classes: int, toys: dict[tuple[int, int
             for k in range(1, classes)
         ]
     assert torch.stack(found).mean() > 0.7
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("dims", "classes"), EVERYWHERE)
+def test_it_takes_a_step(name: str, dims: int, classes: int, toys: dict[tuple[int, int], Path], tmp_path: Path) -> None:
+    """Something is learnt from, and every network moves."""
+    fit = toy_fit(toys[dims, classes], tmp_path, name, epochs=2, stop_after=5)
+    before = {key: value.clone() for key, value in fit.method.named_parameters() if value.requires_grad}
+    fit.run()
+    moved = {
+        key.split(".")[0]
+        for key, value in fit.method.named_parameters()
+        if key in before and not torch.equal(value, before[key])
+    }
+    assert moved == {key.split(".")[0] for key in before}
 
 
 @pytest.mark.parametrize("name", NAMES)
