@@ -21,7 +21,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
-from evidence_studies import ONCE, ROWS, STUDIES, Study
+from evidence_studies import ONCE, ROWS, STUDIES, Study, Wrong
 
 from maskmend.config import RunConfig, load_config
 from maskmend.data.cache import Cache
@@ -72,17 +72,24 @@ def place(noise: str, clean: bool) -> str:
     return f"{noise}+clean" if clean else noise
 
 
-def settings_of(name: str, study: Study, noise: str, tau: float, seed: int) -> RunConfig:
+def settings_of(name: str, study: Study, noise: str, wrong: Wrong, seed: int) -> RunConfig:
     row = ROWS[name]
     preset = Path(__file__).parents[1] / "configs" / row.preset if row.preset else None
     alike = ("data.normalisation=auto", "fold=all", f"seed={seed}", f"train.epochs={study.epochs}")
     budget = (f"train.steps={study.steps}", f"train.batch={row.batch(study.rows)}")
-    return load_config(preset, None, (*alike, *budget, *study.settings, *row.words(study, noise, tau)))
+    return load_config(preset, None, (*alike, *budget, *study.settings, *row.words(study, noise, wrong)))
 
 
-def wrong_share(noisy: CaseSet, truth: CaseSet) -> float:
+def wrong_share(noisy: CaseSet, truth: CaseSet) -> Wrong:
     """The share of pixels whose given label is not the true one, on the training grid."""
-    return mean(float((noisy.whole(i)[1] != truth.whole(i)[1]).float().mean()) for i in range(len(noisy)))
+    classes = noisy.plan.classes
+    table = torch.zeros(classes, classes, dtype=torch.int64)
+    for i in range(len(noisy)):
+        given, true = noisy.whole(i)[1], truth.whole(i)[1]
+        table += torch.bincount((given * classes + true).flatten(), minlength=classes**2).view(classes, classes)
+    right, given = table.diagonal(), table.sum(1)
+    by_class = 1 - right / given.clamp_min(1)
+    return Wrong(float(1 - right.sum() / given.sum()), tuple(by_class.tolist()))
 
 
 def for_measuring(dataset: Dataset) -> Dataset:
@@ -98,9 +105,9 @@ def run_one(name: str, study: Study, folder: Path, noise: str, seed: int) -> Non
     torch.set_num_threads(1)
     given, true = (open_dataset(folder / where) for where in (place(noise, ROWS[name].clean), "truth"))
     cache, world = Cache(folder / "cache"), World()
-    plan = make_plan(true, true.train, settings_of("truth", study, noise, 0, seed).data)
-    tau = wrong_share(*(CaseSet(d.train, d, plan, cache) for d in (given, true)))
-    run = settings_of(name, study, noise, tau, seed)
+    plan = make_plan(true, true.train, settings_of("truth", study, noise, Wrong(0, ()), seed).data)
+    wrong = wrong_share(*(CaseSet(d.train, d, plan, cache) for d in (given, true)))
+    run = settings_of(name, study, noise, wrong, seed)
     model = build_method(run, plan)
     plan = plan.model_copy(update={"sidemaps": run.data.sidemaps})
     training = true if name == "truth" else given
@@ -121,7 +128,9 @@ def run_one(name: str, study: Study, folder: Path, noise: str, seed: int) -> Non
     fit.validate = late
     fit.run()
     scores = [event["dice"] for event in read_events(output, "validation") if "dice" in event]
-    (output / "done.json").write_text(json.dumps({"tau": tau, "dice": scores, "epochs": fit.done / steps}))
+    (output / "done.json").write_text(
+        json.dumps({"tau": wrong.share, "by_class": wrong.by_class, "dice": scores, "epochs": fit.done / steps})
+    )
 
 
 def rows(study: Study) -> Iterator[tuple[str, str, int]]:

@@ -38,7 +38,15 @@ class Study:
     seeds: tuple[int, ...] = (0, 1)
 
 
-Words = Callable[[Study, str, float], tuple[str, ...]]
+@dataclass(frozen=True)
+class Wrong:
+    """The true share of wrong pixels: of all, and of those given each class."""
+
+    share: float
+    by_class: tuple[float, ...]
+
+
+Words = Callable[[Study, str, Wrong], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -61,45 +69,58 @@ class Row:
         return f"{{clean: {max(1, rows // 4)}, imperfect: {rows - max(1, rows // 4)}}}"
 
 
-def _supervised(study: Study, noise: str, tau: float) -> tuple[str, ...]:
+def _supervised(study: Study, noise: str, wrong: Wrong) -> tuple[str, ...]:
     return ("method.name=supervised", "method.loss=ce")
 
 
-def _co_teaching(study: Study, noise: str, tau: float) -> tuple[str, ...]:
-    return ("method.name=co_teaching", f"method.tau={tau:.4f}")
+def _co_teaching(study: Study, noise: str, wrong: Wrong) -> tuple[str, ...]:
+    return ("method.name=co_teaching", f"method.tau={wrong.share:.4f}")
 
 
 def _gsd(*more: str) -> Words:
-    return lambda study, noise, tau: (
+    return lambda study, noise, wrong: (
         "method.name=gsd_net",
-        f"method.tau={tau:.4f}",
+        f"method.tau={wrong.share:.4f}",
         f"method.weight_cap={study.cap}",
         *more,
     )
 
 
-def _gsd_released(study: Study, noise: str, tau: float) -> tuple[str, ...]:
+def _gsd_released(study: Study, noise: str, wrong: Wrong) -> tuple[str, ...]:
     """Lengths and the start of refinement scaled to our size and budget; ramps as given."""
     clip = (f"method.weight_cap={study.cap}", f"data.sidemaps.ring_cap={study.cap}")
     start = (f"method.refine_from={0.3 * study.epochs:.0f}", f"method.weight_epochs={study.epochs // study.cap}")
     by_hand = (
         ("method.majority=0.1",) if study.prefix == "CHN" and noise == "S_E" else ()
     )  # as its authors set it there
-    return (f"method.tau={tau:.4f}", *clip, *start, *by_hand)
+    return (f"method.tau={wrong.share:.4f}", *clip, *start, *by_hand)
 
 
 def _sp(*more: str) -> Words:
-    return lambda study, noise, tau: (
+    return lambda study, noise, wrong: (
         "method.name=sp_guided",
-        f"method.tau={tau:.4f}",
+        f"method.tau={wrong.share:.4f}",
         f"data.sidemaps.superpixel_pixels={study.superpixel}",
         f"data.sidemaps.supervoxel_voxels={study.superpixel}",
         *more,
     )
 
 
+def _sp_released(study: Study, noise: str, wrong: Wrong) -> tuple[str, ...]:
+    """Its ranking by parts of superpixels and by class, which needs the share of wrong pixels in each class."""
+    return (
+        "method.name=sp_guided",
+        f"method.tau={[round(share, 4) for share in wrong.by_class]}",
+        f"data.sidemaps.superpixel_pixels={study.superpixel}",
+        f"data.sidemaps.supervoxel_voxels={study.superpixel}",
+        *("method.unit=part", "method.scope=batch", "method.ranking=class", "method.at_quota=drop"),
+        *("method.tau_epochs=4", "method.class_weight=1e6", "method.gap=pixel", "method.gap_from_start=true"),
+        *("method.rollback=false", "method.rounds=1", "method.relabel_by=probability"),
+    )
+
+
 def _plain(name: str, *more: str) -> Words:
-    return lambda study, noise, tau: (f"method.name={name}", *more)
+    return lambda study, noise, wrong: (f"method.name={name}", *more)
 
 
 ROWS = {
@@ -113,6 +134,7 @@ ROWS = {
     "gsd_background": Row(_gsd("method.transfer=majority", "method.majority=0.1")),
     "gsd_released": Row(_gsd_released, preset="gsd_net/released.yaml"),
     "sp_paper": Row(_sp()),
+    "sp_released": Row(_sp_released),
     "self_cleansing": Row(_plain("self_cleansing")),
     "alc": Row(_plain("alc", "network.dropout=0.5"), clean=True),
     "mlb_seg": Row(_plain("mlb_seg"), clean=True, views=4),
@@ -157,6 +179,7 @@ FIVE = (
     "gsd_paper",
     "gsd_released",
     "sp_paper",
+    "sp_released",
     "alc",
     "self_cleansing",
     "mlb_seg",
@@ -166,6 +189,7 @@ UNDER = {  # each method under the noise of its own paper; and all under GSD-Net
     "gsd_released": ("S_R",),
     "gsd_by_class": ("S_R",),
     "sp_paper": ("S_R", "SP"),
+    "sp_released": ("S_R", "SP"),
     "alc": ("S_R", "MTCL"),
     "self_cleansing": ("S_R", "DSC"),
     "mlb_seg": ("S_R", "MLB"),

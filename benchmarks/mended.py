@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from evidence import place, settings_of
-from evidence_studies import ROWS, STUDIES
+from evidence_studies import ROWS, STUDIES, Wrong
 from torch import Tensor
 
 from maskmend.data.cache import Cache
@@ -71,8 +71,9 @@ MAKES: dict[type, Callable[..., Tensor]] = {GSDNet: gsd_votes, ALC: alc_labels, 
 def measure(run: Path, study_name: str, folder: Path, noise: str) -> str:
     """One row of the table."""
     study, name, seed = STUDIES[study_name], *run.name.rsplit("-", 1)
-    tau = json.loads((run / "done.json").read_text())["tau"]
-    config = settings_of(name, study, noise, tau, int(seed))
+    done = json.loads((run / "done.json").read_text())
+    wrong = Wrong(done["tau"], tuple(done.get("by_class", ())))
+    config = settings_of(name, study, noise, wrong, int(seed))
     given, true = (open_dataset(folder / where) for where in (place(noise, ROWS[name].clean), "truth"))
     plan = make_plan(true, true.train, config.data)
     method = build_method(config, plan)

@@ -3,7 +3,7 @@
     python benchmarks/search_tau.py OUT
 
 Ellipses whose masks lack, or have too much of, an exact share of the image along their boundary: half of them too
-small and half too large, or all too large. Ten trainings a row, about a minute on one thread.
+small and half too large, or all too large. Ten trainings a row: a minute on one idle core.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from evidence import settings_of
-from evidence_studies import STUDIES
+from evidence_studies import STUDIES, Wrong
 
 from maskmend.data.cache import Cache
 from maskmend.data.dataset import open_dataset
@@ -39,8 +39,9 @@ def dice(found: torch.Tensor, truth: torch.Tensor) -> float:
 def measure(run: Path, study_name: str, folder: Path, noise: str) -> str:
     """One row of the table."""
     study, name, seed = STUDIES[study_name], *run.name.rsplit("-", 1)
-    tau = json.loads((run / "done.json").read_text())["tau"]
-    config = settings_of(name, study, noise, tau, int(seed))
+    done = json.loads((run / "done.json").read_text())
+    wrong = Wrong(done["tau"], tuple(done.get("by_class", ())))
+    config = settings_of(name, study, noise, wrong, int(seed))
     given, true = (open_dataset(folder / place) for place in (noise, "truth"))
     plan = make_plan(true, true.train, config.data)
     method = build_method(config, plan)
@@ -52,13 +53,13 @@ def measure(run: Path, study_name: str, folder: Path, noise: str) -> str:
     for batch, truth in zip(noisy.scan(16), clean.scan(16), strict=True):
         z1, z2 = method.net1(batch.image), method.net2(batch.image)
         loss = ce(z1, batch.label) + ce(z2, batch.label) + method.config.agreement * sym_kl(z1, z2)
-        kept = small_loss(loss, 1 - tau, batch.label != IGNORE)
+        kept = small_loss(loss, 1 - wrong.share, batch.label != IGNORE)
         refined = method.refined(z1, z2, batch, kept, torch.tensor(0.5))
         parts.append((batch.label, truth.label, kept, refined))
     label, truth, kept, refined = (torch.cat(part) for part in zip(*parts, strict=True))
     precision = float((label != truth)[~kept].float().mean())
     mended = f"{dice(label, truth):.3f} → {dice(refined, truth):.3f}"
-    return f"| {study_name} | {noise} | {run.name} | {tau:.3f} | {100 * precision:.0f} % | {mended} |"
+    return f"| {study_name} | {noise} | {run.name} | {wrong.share:.3f} | {100 * precision:.0f} % | {mended} |"
 
 
 def main(out: Path) -> None:

@@ -24,10 +24,13 @@ from maskmend.networks import NetworkConfig, build
 
 SIZE = {2: (32, 32), 3: (16, 16, 16)}
 SMALL = {
+    "adele": {"scales": (0.7, 1.0)},
     "alc": {"passes": 2},
     "gsd_net": {"weight_cap": 2, "ranking": "class"},
     "mlb_seg": {"views": ("in", "flip")},
+    "mtcl": {"passes": 2},
     "sp_guided": {"ranking": "class", "patience": 1, "rounds": 2},
+    "ua_mt": {"passes": 2},
 }
 """Parameters fit to images this small, where a class may hold fewer pixels than are dropped."""
 
