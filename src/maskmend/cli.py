@@ -120,7 +120,10 @@ DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes
 @app.command(cls=Verb, epilog="Example: maskmend prepare polyps/ -o Dataset001_Polyps --test 0.2")
 def prepare(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Folder with images/ and masks/, or with an MSD dataset.json.")
+        Path,
+        typer.Argument(
+            metavar="SOURCE", help="Folder with images/ and masks/ (or masks/RATER/), or with an MSD dataset.json."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DATASET", help="New nnU-Net data set.")],
     test: Annotated[float, typer.Option(help="Share of the cases kept apart for testing.")] = 0.0,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from maskmend.config import RunConfig, load_config
 from maskmend.methods.gsd_net import Config, GSDNet
+from maskmend.networks import build
 from maskmend.types import IGNORE, Batch, Progress
 
 TABLE_7 = {
@@ -17,7 +21,23 @@ TABLE_7 = {
     "GDA + LR + KT": {"refine": "pixel"},
     "all": {},
 }
+"""Settings 1 to 6, in the paper's order."""
 START = Progress(0, 10, 0, 1)
+CONFIGS = Path(__file__).parents[2] / "configs"
+PRESETS = {  # tau, agreement, jitter, weight_cap, epochs of a ring, side, axes, batch: Sec. 4.2 and released scripts
+    "paper_kvasir": (0.05, 1.0, 0.5, 10, 10, 256, 2, 16),
+    "paper_shenzhen": (0.1233, 1.0, 0.5, 10, 10, 256, 2, 16),
+    "paper_bu_suc": (0.0443, 1.0, 0.05, 10, 10, 256, 2, 16),
+    "paper_lidc": (0.003, 1.0, 0.05, 5, 10, 128, 2, 16),
+    "paper_mmis": (0.008, 1.0, 0.05, 5, 10, 128, 2, 16),
+    "paper_brats": (0.01, 1.0, 0.05, 5, 10, 128, 3, 4),
+    "released_kvasir": (0.05, 0.5, 0.5, 10, 10, 256, 2, 16),
+    "released_shenzhen": (0.17, 0.5, 0.5, 10, 10, 256, 2, 16),
+    "released_bu_suc": (0.062, 0.5, 0.05, 10, 10, 256, 2, 16),
+    "released_lidc": (0.003, 0.1, 0.05, 10, 10, 128, 2, 16),
+    "released_mmis": (0.008, 0.5, 0.0, 10, 20, 128, 2, 16),
+}
+OF_A_DATA_SET = {"tau", "agreement", "jitter", "weight_cap", "weight_epochs"}
 
 
 class Counting(nn.Module):
@@ -78,3 +98,51 @@ def test_it_asks_only_for_the_maps_it_reads() -> None:
     assert GSDNet(Counting, Config()).maps == ("superpixel", "distance")
     assert GSDNet(Counting, Config(weight="rings", refine="rings")).maps == ("rings",)
     assert GSDNet(Counting, Config(weight="none", refine="pixel")).maps == ()
+
+
+# --- presets ----------------------------------------------------------------------------------------------------------
+
+
+def preset(name: str, method: str = "gsd_net") -> RunConfig:
+    return load_config(CONFIGS / method / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_hold_the_published_numbers(name: str) -> None:
+    run, general = preset(name), preset(name.partition("_")[0])
+    method = run.method
+    tau, agreement, jitter, cap, ring, side, axes, batch = PRESETS[name]
+    assert (method["tau"], method["agreement"], method["jitter"]) == (tau, agreement, jitter)
+    assert (method["weight_cap"], method["weight_epochs"]) == (cap, ring)
+    assert {run.data.size, run.data.patch} == {(side,) * axes, None}
+    assert run.train.batch == {"any": batch}
+    assert {key for key in method if method[key] != general.method[key]} <= OF_A_DATA_SET
+    assert (run.train.epochs, run.optim, run.network) == (general.train.epochs, general.optim, general.network)
+
+
+def test_every_preset_is_checked_and_each_data_set_has_both_readings() -> None:
+    there = {path.stem for path in (CONFIGS / "gsd_net").glob("*.yaml")}
+    assert there == PRESETS.keys() | {"paper", "released"}
+
+
+@pytest.mark.parametrize("other", ["supervised", "co_teaching"])
+@pytest.mark.parametrize(("table", "ours"), [("4", "kvasir"), ("5", "brats"), ("6", "lidc")])
+def test_rivals_have_the_same_network_data_and_budget(other: str, table: str, ours: str) -> None:
+    rival, gsd = preset(f"gsd_net_table{table}", other), preset(f"paper_{ours}")
+    for group in ("network", "data", "augment", "train", "optim"):
+        assert getattr(rival, group) == getattr(gsd, group)
+    if other == "co_teaching":
+        assert rival.method["tau"] == gsd.method["tau"]
+
+
+@pytest.mark.parametrize("backbone", ["unetpp", "mit_unet"])
+def test_the_backbones_of_table_8(backbone: str) -> None:
+    network = load_config(method="gsd_net", overrides=[f"network.name={backbone}", "network.width=8"]).network
+    method = GSDNet(lambda: build(network, 1, 3, 2), Config(weight_cap=2))
+    label = torch.randint(0, 3, (2, 64, 64))
+    maps = {"superpixel": (torch.arange(4096) // 64).view(64, 64).expand(2, 64, 64), "distance": torch.rand(2, 64, 64)}
+    batch = Batch(torch.randn(2, 1, 64, 64), label, torch.ones(2, dtype=torch.long), torch.arange(2), maps)
+    logs = method.step(batch, START, lambda loss, group="main": loss.backward())
+    assert torch.isfinite(logs["loss"])
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in method.parameters())
+    assert method.predict(batch.image).shape == (2, 3, 64, 64)

@@ -15,7 +15,7 @@ from maskmend.cli import app
 from maskmend.engine.events import read_events
 from maskmend.errors import InputError
 from maskmend.verbs import search as verb
-from maskmend.verbs.search import SearchResult, criterion, search
+from maskmend.verbs.search import SearchResult, criterion, halfway, search
 
 WORDS = ["train.epochs=2", "train.batch={any: 4}", "fold=all", "network.width=4", "network.strides=[2, 2]"]
 
@@ -48,6 +48,34 @@ def test_the_criterion_is_the_mean_of_the_last_quarter(toy: Path, tmp_path: Path
     logged = [event["search"] for event in read_events(folder, "train")]
     assert len(logged) == 6
     assert criterion(folder) == pytest.approx(sum(logged[-2:]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("curve", "between"),
+    [
+        ({0.01: 3.0, 0.03: 1.0, 0.05: 2.0, 0.08: 4.0}, [0.02, 0.04]),
+        ({0.08: 1.0, 0.01: 3.0, 0.03: 2.0}, [0.055]),
+        ({0.01: 1.0, 0.03: 2.0}, [0.02]),
+        ({0.05: 1.0}, []),
+    ],
+)
+def test_halfway_lie_the_values_beside_the_best(curve: dict[float, float], between: list[float]) -> None:
+    assert halfway(curve) == between
+
+
+def test_the_methods_own_candidates_are_refined(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The criterion is stood in for by the distance to a value between two candidates: it is found, in order, once."""
+    tried: list[str] = []
+    monkeypatch.setattr(verb, "train", lambda dataset, folder, *args, **more: tried.append(folder.name))
+    monkeypatch.setattr(verb, "criterion", lambda folder: abs(float(folder.name.partition("=")[2]) - 0.041))
+    result = find(toy, tmp_path / "run", candidates=())
+    own = methods.find("gsd_net")[0].search["tau"]
+    assert tried == [*(f"tau={value:g}" for value in own), "tau=0.04", "tau=0.065"]
+    assert result.word == "method.tau=0.04"
+    assert [value for value, _ in result.curve] == sorted([*own, 0.04, 0.065])
+    tried.clear()
+    assert find(toy, tmp_path / "again").best == 0.05
+    assert tried == ["tau=0.05", "tau=0.2"], "what is given is all that is tried"
 
 
 def test_a_finished_candidate_is_not_trained_again(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def evaluate(
 ) -> Summary:
     """Compares each label file in ``references`` with the one of the same name, in whatever format, in ``predictions``.
 
-    Class names and the ignore label come from a ``dataset.json`` in ``references`` or the folder above it; without one,
+    Class names and the ignore label come from a ``dataset.json`` in ``references`` or one of the two folders above it; without one,
     the classes are the values that the references hold. Writes nnU-Net's ``summary.json`` to ``output`` (by default
     into ``predictions``) and ``cases.csv`` beside it.
 
@@ -158,7 +158,7 @@ def _check_names(folder: Path, guess: Mapping[str, Path], truth: Mapping[str, Pa
 
 def _declared(references: Path) -> tuple[dict[str, int], int] | None:
     """Foreground classes and ignore label from the nearest dataset.json, if there is one."""
-    for path in (references / "dataset.json", references.resolve().parent / "dataset.json"):
+    for path in (references / "dataset.json", *(p / "dataset.json" for p in references.resolve().parents[:2])):
         if path.exists():
             labels, ignore = parse_labels(read_json_object(path).get("labels"), path)
             if len(labels) < 2:

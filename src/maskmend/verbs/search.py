@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from .. import methods
 from ..config import load_config
@@ -57,6 +59,9 @@ def search(
 ) -> SearchResult:
     """Train once with each candidate and choose the one whose criterion, logged by the method, ends smallest.
 
+    Of the method's own candidates the best is not yet the last word: halfway between it and each of its neighbours one
+    more training is made. Candidates that are given are all that is tried.
+
     The trainings lie in ``output``/search, one folder a candidate; a finished one is not trained again, one that was
     stopped goes on. Beside them are the curve, as a table and as a picture. What remains to do is ``train`` with
     ``SearchResult.word``. The other arguments are those of ``train``.
@@ -75,32 +80,34 @@ def search(
         raise InputError(f"{output} holds a run already; continue it with --resume, or name another folder.")
     values = _candidates(load_config(config, method, overrides).method_name, parameter, candidates)
     words = [*overrides, *QUIET, *([] if epochs is None else [f"train.epochs={epochs}"])]
-    settings = {value: [*words, f"method.{parameter}={value!r}"] for value in values}
-    for each in settings.values():
-        load_config(config, method, each)
-    world, curve = launch(device), []
-    for number, (value, each) in enumerate(settings.items(), start=1):
-        folder = output / "search" / f"{parameter}={value:g}"
-        if world.leads:
-            print(f"{parameter}={value:g}, candidate {number} of {len(settings)}", file=sys.stderr)
-        begun = (folder / "config.yaml").exists()
-        train(
-            dataset,
-            folder,
-            method,
-            config,
-            each,
-            resume=begun,
-            device=device,
-            fast_dev_run=fast_dev_run,
-            searching=True,
-        )
-        world.wait()
-        curve.append((value, criterion(folder)))
-    result = SearchResult(parameter, min(curve, key=lambda point: point[1])[0], tuple(curve))
+    for value in values:
+        load_config(config, method, [*words, f"method.{parameter}={value!r}"])
+    world, curve = launch(device), dict[float, float]()
+
+    def train_with(values: Sequence[float], what: str) -> None:
+        for number, value in enumerate(values, start=1):
+            folder = output / "search" / f"{parameter}={value:g}"
+            if world.leads:
+                print(f"{parameter}={value:g}, {what} {number} of {len(values)}", file=sys.stderr)
+            each, begun = [*words, f"method.{parameter}={value!r}"], (folder / "config.yaml").exists()
+            how: dict[str, Any] = {"resume": begun, "device": device, "fast_dev_run": fast_dev_run}
+            train(dataset, folder, method, config, each, **how, searching=True)
+            world.wait()
+            curve[value] = criterion(folder)
+
+    train_with(values, "candidate")
+    train_with([] if candidates else halfway(curve), "value between")
+    result = SearchResult(parameter, min(curve, key=curve.__getitem__), tuple(sorted(curve.items())))
     if world.leads:
         _write(result, output / "search" / parameter)
     return result
+
+
+def halfway(curve: Mapping[float, float]) -> list[float]:
+    """The values in the middle between that of the smallest criterion and its neighbours, one where it is outermost."""
+    values = sorted(curve)
+    best = values.index(min(curve, key=curve.__getitem__))
+    return [round((left + right) / 2, 6) for left, right in pairwise(values[max(best - 1, 0) : best + 2])]
 
 
 def criterion(folder: Path) -> float:
