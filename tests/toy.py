@@ -26,9 +26,11 @@ SIZE = {2: (32, 32), 3: (16, 16, 16)}
 SMALL = {
     "adele": {"scales": (0.7, 1.0)},
     "alc": {"passes": 2},
+    "dividemix": {"warmup_epochs": 1, "guess_epochs": 2},
     "gsd_net": {"weight_cap": 2, "ranking": "class"},
     "mlb_seg": {"views": ("in", "flip")},
     "mtcl": {"passes": 2},
+    "rmd": {"warp_from": 1, "weight": 0.1},
     "sp_guided": {"ranking": "class", "patience": 1, "rounds": 2},
     "ua_mt": {"passes": 2},
 }

@@ -76,8 +76,8 @@ def thresholds(sums: Tensor) -> Tensor:
 def evidence(prob: Tensor, label: Tensor, threshold: Tensor) -> Evidence:
     """The confident joint and all that ``limits`` needs. Second reading."""
     p, y = _pixels(prob, label)
-    kind = y * len(p) + torch.arange(len(p), device=y.device).unsqueeze(1)
-    place = kind * BINS + _bin(_suspicion(p, y))
+    kind = torch.arange(len(p), device=y.device, dtype=torch.int32).unsqueeze(1) + y.int() * len(p)
+    place = _bin(_suspicion(p, y)).add_(kind.mul_(BINS))
     histogram = torch.bincount(place.flatten(), minlength=len(p) ** 2 * BINS)
     return _counted(p, y, threshold, histogram.view(len(p), len(p), BINS))
 
@@ -116,11 +116,11 @@ def flagged(prob: Tensor, label: Tensor, limit: Tensor, rule: Rule) -> Tensor:
     wrong = torch.zeros_like(label, dtype=torch.bool)
     p, y = _pixels(prob, label)
     score, limit = _suspicion(p, y), limit.to(p)
-    below = score <= limit[y].T
-    own = below.gather(0, y[None])[0]
-    other = below.scatter(0, y[None], value=False).any(0)
+    below = (score <= limit.T.contiguous().index_select(1, y)).byte()
+    own = below.gather(0, y[None])[0].bool()
+    other = below.scatter_(0, y[None], 0).amax(0).bool()
     pick = {"prune_by_class": own, "prune_by_noise_rate": other, "both": own & other, "segmentation": own}[rule]
-    wrong[label != IGNORE] = pick & (p.argmax(0) != y)
+    wrong[label != IGNORE] = pick & (p.max(0).indices != y)
     return wrong
 
 
@@ -128,15 +128,15 @@ def flagged(prob: Tensor, label: Tensor, limit: Tensor, rule: Rule) -> Tensor:
 def find(prob: Tensor, label: Tensor, rule: Rule = "both") -> Tensor:
     """Which labels are wrong, (B, *S) bool, with exact ranks over all of them."""
     p, y = _pixels(prob, label)
-    counts = _counted(p, y, thresholds(self_confidence(prob, label)), y.new_zeros(0))
+    found = _counted(p, y, thresholds(self_confidence(prob, label)), y.new_zeros(0))
     score, classes = _suspicion(p, y), range(len(p))
     limit = score.new_full((len(p), len(p)), -1)
     if rule == "segmentation":
-        if number := int(counts.elsewhere):
+        if number := int(found.elsewhere):
             limit.diagonal().fill_(score.gather(0, y[None])[0].kthvalue(number).values)
         return flagged(prob, label, limit, rule)
-    wanted = numbers(counts).tolist()
-    for i, rows in ((i, score[:, y == i]) for i in classes):
+    wanted = numbers(found).tolist()
+    for i, rows in ((i, score.index_select(1, (y == i).nonzero().squeeze(1))) for i in classes):
         for j in (j for j in classes if wanted[i][j]):
             limit[i, j] = rows[j].kthvalue(wanted[i][j]).values
     return flagged(prob, label, limit, rule)
@@ -144,30 +144,33 @@ def find(prob: Tensor, label: Tensor, rule: Rule = "both") -> Tensor:
 
 def _pixels(prob: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     """The N annotated pixels: probabilities (K, N), labels (N,)."""
-    seen = (label != IGNORE).flatten()
-    return prob.transpose(0, 1).flatten(1)[:, seen], label.flatten()[seen]
+    p, y = prob.transpose(0, 1).flatten(1), label.flatten()
+    seen = (y != IGNORE).nonzero().squeeze(1)
+    return (p, y) if len(seen) == len(y) else (p.index_select(1, seen), y.index_select(0, seen))
 
 
 def _counted(p: Tensor, y: Tensor, threshold: Tensor, histogram: Tensor) -> Evidence:
     """Of pixels (K, N): one that is confident in several classes counts for the most probable one."""
     classes, least = len(p), (threshold - SLACK).to(p)
-    sure, best = p >= least.unsqueeze(1), p.argmax(0)
-    many = sure.sum(0)
-    guess = torch.where(many > 1, best, sure.byte().argmax(0))
-    joint = torch.bincount((y * classes + guess)[many > 0], minlength=classes**2).view(classes, classes)
-    elsewhere = (sure.gather(0, best[None])[0] & (best != y)).sum()
+    most, best = p.max(0)
+    sure, place = (p >= least.unsqueeze(1)).to(p), torch.arange(classes, device=p.device).to(p)
+    many, only = torch.stack((torch.ones_like(place), place)) @ sure
+    guess = torch.where(many > 1, best, only.long())
+    pair = torch.where(many > 0, y * classes + guess, classes**2)
+    joint = torch.bincount(pair, minlength=classes**2 + 1)[:-1].view(classes, classes)
+    elsewhere = ((most >= least[best]) & (best != y)).sum()
     return Evidence(torch.bincount(y, minlength=classes), joint, elsewhere, histogram)
 
 
 def _suspicion(p: Tensor, y: Tensor) -> Tensor:
     """(K, N) in [0, 2], small where a label is doubtful: p_i in the row of the given class i, 1 - (p_j - p_i) else."""
     own = p.gather(0, y[None])
-    return (1 - p + own).scatter(0, y[None], own)
+    return (1 - p).add_(own).scatter_(0, y[None], own)
 
 
 def _bin(score: Tensor) -> Tensor:
-    """The bin of each score: the leading bits of a float32, which are ordered as the numbers are."""
-    return (score.float().clamp(2.0**-24, 2).view(torch.int32) >> _SHIFT).long() - _BASE
+    """The bin of each score, int32: the leading bits of a float32, which are ordered as the numbers are."""
+    return score.float().clamp(2.0**-24, 2).view(torch.int32).bitwise_right_shift_(_SHIFT).sub_(_BASE)
 
 
 def _edge(bins: Tensor) -> Tensor:

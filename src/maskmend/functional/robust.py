@@ -66,7 +66,7 @@ def weighted_dice(prob: Tensor, label: Tensor, weight: Tensor, eps: float = 1e-5
 
 
 def sharpen(prob: Tensor, temperature: float) -> Tensor:
-    """p^(1/T) over its sum, (B, K, *S): the surer the lower the temperature. MixMatch, Berthelot et al., NeurIPS 2019."""
+    """p^(1/T) over its sum, (B, K, *S): the surer the lower T. MixMatch, Berthelot et al., NeurIPS 2019."""
     return (prob.clamp_min(1e-12).log() / temperature).softmax(1)
 
 

@@ -1,4 +1,4 @@
-"""Smooth warps of images in 2D and 3D: a flip, a turn, a zoom and a bend. Draw them, then look up through their grid."""
+"""Smooth warps of images in 2D and 3D: flip, turn, zoom, bend. Draw them, then look through their grid."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from torch import Tensor
 class Warp:
     """One warp for each of B images with D axes.
 
-    flip (B, D) bool; turn_deg (B,) in the plane of the last two axes; zoom (B,), above 1 enlarges; bend (B, D, 3, ...):
-    how far to look aside along each axis, in sides of the image, at its corners, edges and middle (3 places an axis).
+    flip (B, D) bool; turn_deg (B,) in the plane of the last two axes, as ``rot90`` turns; zoom (B,), above 1 enlarges;
+    bend (B, D, 3, ...): how far to look aside along each axis, in sides of the image, at its corners, edges and middle
+    (3 places an axis).
     """
 
     flip: Tensor
@@ -82,6 +83,6 @@ def _matrix(warp: Warp, shape: Sequence[int]) -> Tensor:
     cos, sin = angle.cos(), angle.sin()
     matrix = torch.eye(dims, device=angle.device).repeat(len(angle), 1, 1)
     matrix[:, -2, -2] = matrix[:, -1, -1] = cos
-    matrix[:, -2, -1], matrix[:, -1, -2] = -sin * (width / height), sin * (height / width)
+    matrix[:, -2, -1], matrix[:, -1, -2] = sin * (width / height), -sin * (height / width)
     sign = torch.where(warp.flip, -1.0, 1.0)
     return matrix * (sign / warp.zoom.unsqueeze(1)).unsqueeze(2)

@@ -49,11 +49,15 @@ class Network(nn.Module):
 
     default_dropout: ClassVar[float] = 0.0
 
+    channels: int
+    classes: int
+    dims: int
     stride: tuple[int, ...]
     head: nn.Module
 
     def __init__(self, config: NetworkConfig, channels: int, classes: int, dims: int) -> None:
         super().__init__()
+        self.channels, self.classes, self.dims = channels, classes, dims
         self.dropout = DROPOUT[dims](self.default_dropout if config.dropout is None else config.dropout)
 
     def encode(self, image: Tensor) -> list[Tensor]:

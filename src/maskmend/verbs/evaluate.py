@@ -35,13 +35,9 @@ def evaluate(
 ) -> Summary:
     """Compares each label file in ``references`` with the one of the same name, in whatever format, in ``predictions``.
 
-    Class names and the ignore label come from a ``dataset.json`` in ``references`` or one of the two folders above it; without one,
-    the classes are the values that the references hold. Writes nnU-Net's ``summary.json`` to ``output`` (by default
-    into ``predictions``) and ``cases.csv`` beside it.
-
-    ``surface`` adds HD95, HD, ASD, ASSD and NSD, by the spacing of the reference file; in pixels, the tolerance too,
-    where its format knows none. ``tolerance_mm`` is that of NSD: 1 mm is about a voxel of common CT and MR, so that no
-    more than the raggedness of a mask is forgiven; take what two experts differ by, where you know it.
+    Class names and the ignore label come from a ``dataset.json`` in ``references`` or one of the two folders above it;
+    without one, the classes are the values that the references hold. Writes nnU-Net's ``summary.json`` to ``output``
+    (by default into ``predictions``) and ``cases.csv`` beside it.
 
     Raises InputError for a missing folder or prediction, unequal shapes, values that are no class, references with and
     without spacing side by side.

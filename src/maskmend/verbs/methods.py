@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from torch import nn
-
 from .. import methods as library
+from ..networks import Network, NetworkConfig, build
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -91,14 +91,14 @@ def describe(name: str) -> Description:
     Its networks are found by letting it build them from next to nothing.
     """
     method, settings = library.find(name)
-    made = method(lambda: nn.Conv2d(1, 2, 1), settings())
+    made = method(partial(build, NetworkConfig(width=1, strides=()), 1, 2, 2), settings())
     return Description(
         name=name,
         summary=(sys.modules[method.__module__].__doc__ or "").strip().partition("\n")[0],
         paper=method.paper,
         supervision=method.supervision,
         maps=made.maps,
-        networks=tuple(child for child, module in made.named_children() if isinstance(module, nn.Conv2d)),
+        networks=tuple(child for child, module in made.named_children() if isinstance(module, Network)),
         parameters=tuple(
             Parameter(
                 name=key,
