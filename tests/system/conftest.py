@@ -12,7 +12,14 @@ from typer.testing import CliRunner, Result
 
 from maskmend.cli import app
 
-TINY = ("network.width=4", "network.strides=[2,2]", "train.threads=1", "train.precision=fp32", "train.batch.any=4")
+TINY = (
+    "network.width=4",
+    "network.strides=[2,2]",
+    "train.threads=1",
+    "train.precision=fp32",
+    "train.batch.any=4",
+    "data.sidemaps.supervoxel_voxels=64",
+)
 """Settings with which an epoch takes a moment."""
 
 Maskmend = Callable[..., Result]

@@ -234,12 +234,12 @@ def test_every_preset_runs(maskmend: Maskmend, toys: Toys, tmp_path: Path, prese
     """A step of each, on smaller images."""
     grid = yaml.safe_load(preset.read_text()).get("data", {})
     lengths = grid.get("size") or grid.get("patch") or (0, 0)
-    shrink = [
-        f"data.{key}={[32 if len(lengths) == 2 else 16] * len(lengths)}" for key in ("size", "patch") if grid.get(key)
-    ]
+    asked = yaml.safe_load(preset.read_text())["method"]
+    side = asked.get("grid") or (32 if len(lengths) == 2 else 16)
+    shrink = [f"data.{key}={[side] * len(lengths)}" for key in ("size", "patch") if grid.get(key)]
+    shrink += ["data.sidemaps.superpixel_pixels=16", "data.sidemaps.supervoxel_voxels=64"]
     words = ("--config", preset, "--fast-dev-run", "network.width=4", "network.strides=[2,2]", "train.threads=1")
     fine(maskmend, "train", toys(len(lengths), 2), "-o", tmp_path / "RUN", *words, *shrink)
-    asked = yaml.safe_load(preset.read_text())["method"]
     used = yaml.safe_load((tmp_path / "RUN" / "config.yaml").read_text())["method"]
     assert {key: used[key] for key in asked} == asked
 
