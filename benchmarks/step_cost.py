@@ -1,6 +1,6 @@
 """What does a training step of each method cost over its bound? A table of docs/results.md.
 
-    python benchmarks/step_cost.py [--device cuda] [--repeats 5]
+    python benchmarks/step_cost.py [--device cuda] [--repeats 5] [--only METHOD...]
 
 The bound of a step is its passes through a network, counted while it runs, times what a pass of that kind of the plain
 network costs in the same process: no loss, no optimiser. A pass of half the batch counts as half a pass. Everything is
@@ -44,6 +44,8 @@ KINDS = {
     "tangent": "forward mode: logits and their slope",
 }
 """Kinds of passes that a bound counts."""
+CHOSEN: list[str] = []
+"""Methods that ``--only`` names; all if there are none."""
 VARIANTS: dict[str, dict[str, dict[str, object]]] = {"gsd_net": {"": {}, ", before refine_from": {"refine_from": 100}}}
 """Methods whose steps differ: what is added to the name, and the parameters. Of the others, the defaults."""
 
@@ -68,7 +70,7 @@ class Setting:
 
 
 SETTINGS = {
-    "cpu": [Setting(4, 3, (128, 128)), Setting(1, 1, (32, 48, 32))],
+    "cpu": [Setting(4, 3, (128, 128)), Setting(2, 1, (32, 32, 32))],
     "cuda": [Setting(16, 3, (256, 256)), Setting(2, 1, (96, 96, 96))],
 }
 
@@ -88,6 +90,7 @@ def make_batch(setting: Setting, device: torch.device) -> Batch:
     }
     trust = torch.tensor([Trust.CLEAN if i < setting.count / 2 else Trust.NOISY for i in range(setting.count)])
     tensors = {name: torch.from_numpy(value) for name, value in maps.items()}
+    tensors["refined"] = torch.from_numpy(np.stack(labels))
     batch = Batch(
         torch.from_numpy(np.stack(images)).contiguous(memory_format=setting.layout),
         torch.from_numpy(np.stack(labels)),
@@ -105,7 +108,7 @@ def make_network(setting: Setting, device: torch.device) -> Network:
 
 def variants() -> Iterator[tuple[str, str, dict[str, object]]]:
     """(what the row is called, method, parameters)."""
-    for name in methods.names():
+    for name in CHOSEN or methods.names():
         for suffix, parameters in VARIANTS.get(name, {"": {}}).items():
             yield name + suffix, name, parameters
 
@@ -245,7 +248,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", nargs="*", default=[], help="methods; by default all")
     asked = parser.parse_args()
+    CHOSEN.extend(asked.only)
     device = torch.device(asked.device)
     torch.set_num_threads(1)
     machine = f"one thread, {torch.backends.cpu.get_cpu_capability()}"
