@@ -39,6 +39,14 @@ def one_hot(label: Tensor, classes: int) -> Tensor:
     return hot.scatter_(1, label.clamp_min(0).unsqueeze(1), (label != IGNORE).unsqueeze(1).float())
 
 
+def most_likely(prob: Tensor) -> Tensor:
+    """The class of largest value, the first of equals: (B, K, *S) -> (B, *S) int64.
+
+    torch.max finds it several times faster than torch.argmax where classes are not the last axis.
+    """
+    return prob.max(1).indices
+
+
 def dice_joint(prob: Tensor, label: Tensor, eps: float = 1e-5) -> Tensor:
     """1 - Dice of each case, (B,): squared denominator, all classes summed together. GSD-Net Eq. 16."""
     hot, seen = one_hot(label, prob.shape[1]), (label != IGNORE).unsqueeze(1)

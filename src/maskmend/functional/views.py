@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..types import IGNORE
-from .losses import masked_mean, one_hot
+from .losses import masked_mean, most_likely, one_hot
 
 Kind = Literal["in", "out", "flip"]
 ZOOM = (8 / 144, 60 / 144)
@@ -74,7 +74,7 @@ def classes_in(prob: Tensor, views: Views, outside: int = IGNORE) -> Tensor:
     """The class that is most likely in each view, (V B, *S): probabilities (B, K, *S); ``outside`` beyond the image."""
     prob = prob.repeat(len(views), *[1] * (prob.ndim - 1))
     inside = apply(torch.ones_like(prob[:, :1]), views).squeeze(1) > 0
-    return torch.where(inside, apply(prob, views).argmax(1), outside)
+    return torch.where(inside, most_likely(apply(prob, views)), outside)
 
 
 def label_in(label: Tensor, views: Views, classes: int, outside: int = IGNORE) -> Tensor:

@@ -6,12 +6,12 @@ from typing import Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import types
-from ..functional.losses import ce_dice
+from ..functional.losses import ce_dice, most_likely
 from ..functional.schedule import sigmoid_ramp
-from ..functional.teacher import Fused, ema_, frozen_copy, fuse, margins, perturbed
+from ..functional.teacher import Fused, ema_, frozen_copy, fuse, margins, perturbed, probabilities
 from ..types import Batch, Logs, Progress, Update
 from .base import Build, Method
 
@@ -84,8 +84,8 @@ class ALC(Method):
     def refined(self, taught: Fused, passes: list[Tensor]) -> Tensor:
         """Y_ref (B, *S) int64. Eq. 6."""
         if self.config.refine == "single":
-            return nn.functional.pad(passes[0], (0, 0) * (passes[0].ndim - 2) + (1, 0)).argmax(1)
-        return (taught.vote if self.config.refine == "fused" else taught.mean).argmax(1)
+            return most_likely(probabilities(passes[0]))
+        return most_likely(taught.vote if self.config.refine == "fused" else taught.mean)
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """The mean over cases of (CE + Dice) / 2; zero without a case."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import types
 from ..functional.geometry import distance_weight, ring_weight
 from ..functional.jitter import apply_jitter, draw_jitter
-from ..functional.losses import ce, complement_ce, dice_by_class, dice_joint, kl, masked_mean, sym_kl
+from ..functional.losses import ce, complement_ce, dice_by_class, dice_joint, kl, masked_mean, most_likely, sym_kl
 from ..functional.mix import partners, transfer_region, transplant
 from ..functional.schedule import ramp
 from ..functional.select import believed
@@ -130,7 +130,7 @@ class GSDNet(Method):
             return batch.label
         prob = alpha * z1.float().softmax(1) + (1 - alpha) * z2.float().softmax(1)  # Eq. 11
         segments = batch.maps.get(self.config.refine)
-        votes = prob.argmax(1) if segments is None else vote(prob, segments.long())  # Eqs. 12, 13
+        votes = most_likely(prob) if segments is None else vote(prob, segments.long())  # Eqs. 12, 13
         return torch.where(clean | (batch.label == IGNORE), batch.label, votes)  # Eq. 14
 
     def transfer_loss(self, logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:

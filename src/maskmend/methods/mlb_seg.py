@@ -14,7 +14,7 @@ from .. import types
 from ..errors import InputError
 from ..functional import meta
 from ..functional.losses import ce, masked_mean
-from ..functional.teacher import ema_, frozen_copy
+from ..functional.teacher import ema_, frozen_copy, perturbed
 from ..functional.views import Kind, Views, apply, classes_in, disagreement, draw_views, ensemble, label_in
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
 from .base import Build, Method
@@ -56,12 +56,12 @@ class Config(types.Config):
 
 @dataclass(frozen=True)
 class Variants:
-    """Q + 1 views of B images, (V B, C, *S), with noise of that shape for the teacher; their labels (B, *S)."""
+    """Q + 1 views of B images, (V B, C, *S), and with noise for the teacher, Eq. 12; their labels (B, *S)."""
 
     image: Tensor
     label: Tensor
     views: Views
-    noise: Tensor
+    noisy: Tensor
 
 
 class MLBSeg(Method):
@@ -128,7 +128,9 @@ class MLBSeg(Method):
         """The original and one view of each of ``kinds``, drawn for each image."""
         views = draw_views(kinds, len(image), image.ndim - 2, image.device)
         seen = apply(image.repeat(len(views), *[1] * (image.ndim - 1)), views)
-        return Variants(seen, label, views, noise=self.config.noise * torch.randn_like(seen))
+        if image.ndim == 4 and image.is_contiguous(memory_format=torch.channels_last):
+            seen = seen.contiguous(memory_format=torch.channels_last)
+        return Variants(seen, label, views, noisy=perturbed(seen, self.config.noise))
 
     def losses(self, rest: Variants, clean: Variants) -> dict[str, Tensor]:
         """The terms of the loss, and the share of all weight that the given labels have."""
@@ -183,7 +185,7 @@ class MLBSeg(Method):
         """The teacher's probabilities for the images with noise on them; its batch normalisation is as in training."""
         if not self.config.teaching:
             return None
-        prob: Tensor = self.teacher(seen.image + seen.noise).float().softmax(1)  # Eq. 12
+        prob: Tensor = self.teacher(seen.noisy).float().softmax(1)  # Eq. 12
         return prob
 
     def teach(self, at: Progress) -> None:
