@@ -3,7 +3,7 @@
     python benchmarks/step_cost.py [--device cuda] [--repeats 5] [--only METHOD...]
 
 The bound of a step is its passes through a network, counted while it runs, times what a pass of that kind of the plain
-network costs in the same process: no loss, no optimiser. A pass of half the batch counts as half a pass. Everything is
+network, of as many rows and in the same precision, costs in the same process: no loss, no optimiser. Everything is
 timed in turns and the medians compared, so that a busy machine slows both sides alike. On the CPU it is the processor
 time of one thread, and peak memory is what making the method and its first steps add to the resident memory of a
 process of their own; on a GPU it is the time between two CUDA events, and the most memory that PyTorch had allocated.
@@ -15,6 +15,7 @@ import argparse
 import multiprocessing
 import resource
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -113,6 +114,18 @@ def variants() -> Iterator[tuple[str, str, dict[str, object]]]:
             yield name + suffix, name, parameters
 
 
+@dataclass(frozen=True)
+class Pass:
+    """A pass of so many rows through a network, of one of ``KINDS``; ``autocast``: in the setting's precision."""
+
+    kind: str
+    rows: int
+    autocast: bool
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.rows}"
+
+
 class Step:
     """One training step of a method, as the engine runs it, to be called again and again."""
 
@@ -132,13 +145,13 @@ class Step:
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
-        """Counts passes of the whole batch by ``KINDS``; one of a part of it is a part of a pass."""
-        self.passes = dict.fromkeys(KINDS, 0.0)
+        """Counts passes by what they are."""
+        self.passes: Counter[Pass] = Counter()
 
         def count(_: object, given: tuple[Tensor, ...]) -> None:
             kind = "gradient" if torch.is_grad_enabled() else "forward"
             kind = "tangent" if torch._C._are_functorch_transforms_active() else kind
-            self.passes[kind] += len(given[0]) / self.setting.count
+            self.passes[Pass(kind, len(given[0]), torch.is_autocast_enabled(given[0].device.type))] += 1
 
         hooks = [m.register_forward_pre_hook(count) for m in self.method.modules() if isinstance(m, Network)]
         yield
@@ -147,24 +160,27 @@ class Step:
 
 
 class Plain:
-    """A pass of the plain network, of one of ``KINDS``."""
+    """A pass of the plain network."""
 
-    def __init__(self, setting: Setting, device: torch.device, kind: str) -> None:
+    def __init__(self, setting: Setting, device: torch.device, what: Pass) -> None:
         seed_all(0)
-        self.network, self.setting, self.kind = make_network(setting, device).train(), setting, kind
-        self.image = make_batch(setting, device).image
-        self.gradient = torch.randn(setting.count, 2, *setting.size, device=device) / self.image[:, 0].numel()
+        self.network, self.setting, self.what = make_network(setting, device).train(), setting, what
+        image = make_batch(setting, device).image
+        some = image[torch.arange(what.rows, device=device) % len(image)]
+        self.image = some.contiguous(memory_format=setting.layout)
+        self.gradient = torch.randn(what.rows, 2, *setting.size, device=device) / image[:, 0].numel()
         self.parameters = list(self.network.parameters())
 
     def __call__(self) -> None:
-        if self.kind == "tangent":  # in full precision: forward mode and autocast do not mix
+        kind, device = self.what.kind, self.image.device
+        if kind == "tangent":  # in full precision: forward mode and autocast do not mix
             params = {name: p.detach() for name, p in self.network.named_parameters()}
             with torch.no_grad():
                 jvp(self._logits, (params,), (params,))
             return
-        with torch.set_grad_enabled(self.kind == "gradient"), autocast(self.setting, self.image.device):
+        with torch.set_grad_enabled(kind == "gradient"), autocast(self.setting, device, self.what.autocast):
             logits = self.network(self.image)
-        if self.kind == "gradient":
+        if kind == "gradient":
             for p in self.parameters:
                 p.grad = None
             logits.float().backward(self.gradient, inputs=self.parameters)
@@ -175,8 +191,9 @@ class Plain:
         return logits
 
 
-def autocast(setting: Setting, device: torch.device) -> AbstractContextManager[object]:
-    return torch.autocast(device.type, dtype=setting.precision, enabled=setting.precision != torch.float32)
+def autocast(setting: Setting, device: torch.device, wanted: bool = True) -> AbstractContextManager[object]:
+    enabled = wanted and setting.precision != torch.float32
+    return torch.autocast(device.type, dtype=setting.precision, enabled=enabled)
 
 
 def milliseconds(run: Callable[[], None], device: torch.device) -> float:
@@ -218,30 +235,28 @@ def peak_mib(make: Callable[[], Callable[[], None]], device: torch.device) -> fl
     return found
 
 
-def makers(setting: Setting, device: torch.device) -> dict[str, Callable[[], Callable[[], None]]]:
-    """What makes the plain pass, the pass without gradient, and a step of each method."""
-    plain = {kind: partial(Plain, setting, device, kind) for kind in KINDS}
-    return plain | {label: partial(Step, name, parameters, setting, device) for label, name, parameters in variants()}
+def makers(setting: Setting, device: torch.device) -> dict[str, Callable[[], Step]]:
+    """What makes a step of each method."""
+    return {label: partial(Step, name, parameters, setting, device) for label, name, parameters in variants()}
 
 
 def rows(setting: Setting, device: torch.device, repeats: int, peaks: dict[str, float]) -> Iterator[str]:
     """The rows of one setting."""
-    runs = {label: make() for label, make in makers(setting, device).items()}
-    times: dict[str, list[float]] = {label: [] for label in runs}
+    steps = {label: make() for label, make in makers(setting, device).items()}
+    plain = {what: Plain(setting, device, what) for what in dict.fromkeys(p for s in steps.values() for p in s.passes)}
+    runs: dict[object, Callable[[], None]] = {**plain, **steps}
+    times: dict[object, list[float]] = {label: [] for label in runs}
     for repeat in range(repeats + 1):
         for label, run in runs.items():
             spent = milliseconds(run, device)
             if repeat:  # the first warms up
                 times[label].append(spent)
     took = {label: median(values) for label, values in times.items()}
-    for kind, what in KINDS.items():
-        yield f"| {setting} | plain: {what} | | | {took[kind]:.1f} | | {peaks[kind]:.0f} |"
-    for label, step in runs.items():
-        if isinstance(step, Step):
-            bound = sum(count * took[kind] for kind, count in step.passes.items())
-            passes = " + ".join(f"{count:g} {kind}" for kind, count in step.passes.items() if count)
-            ratio = f"{took[label] / bound:.2f}" + " (missed)" * (took[label] / bound > GOAL + 0.005)
-            yield f"| | {label} | {passes} | {bound:.1f} | {took[label]:.1f} | {ratio} | {peaks[label]:.0f} |"
+    for label, step in steps.items():
+        bound = sum(count * took[what] for what, count in step.passes.items())
+        passes = " + ".join(f"{count} × {what}" for what, count in step.passes.items())
+        ratio = f"{took[label] / bound:.2f}" + " (missed)" * (took[label] / bound > GOAL + 0.005)
+        yield f"| {setting} | {label} | {passes} | {bound:.0f} | {took[label]:.0f} | {ratio} | {peaks[label]:.0f} |"
 
 
 def main() -> None:
