@@ -67,7 +67,7 @@ def make_optimizer(config: OptimConfig, parameters: list[nn.Parameter]) -> torch
 
 
 class Updater:
-    """The engine's ``Update``: zero the gradients, backward, average over ranks, the method's own change, clip, step."""
+    """The engine's ``Update``: no gradients, backward, average over ranks, the method's own change, clip, step."""
 
     def __init__(self, method: Method, config: OptimConfig, world: World, scaled: bool = False) -> None:
         self.config, self.world, self.rate, self.method = config, world, config.lr, method

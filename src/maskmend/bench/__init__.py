@@ -1,0 +1,1 @@
+"""Methods under one protocol: scores, statistics, tables and figures, beside the numbers the papers report."""

@@ -1,0 +1,261 @@
+"""The data of a benchmark: true data sets and their noisy copies, made once; what they held, to see that it stays so.
+
+OUT/data/NAME/truth        the data set with its true masks, where it was prepared or made up
+OUT/data/NAME/NOISE        a copy whose training masks are wrong
+OUT/data/NAME/made.json    what was made how, and digests of all files
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.cache import content_hash, digest
+from ..data.dataset import Case, Dataset, check_dataset, open_dataset
+from ..data.formats import read_label, write_json
+from ..data.layout import is_decathlon, read_json_object
+from ..data.phantom import write_phantom
+from ..data.prepare import prepare
+from ..data.prepare.sources import recognise
+from ..data.splits import split
+from ..errors import InputError
+from ..progress import track
+from ..types import IGNORE, Trust
+from ..verbs.simulate import simulate
+from .plan import BenchPlan, DataSpec, Labels, NoiseSpec
+
+BESIDE = ("dataset.json", "splits_final.json", "supervision.csv")
+TEST = 0.2
+"""Share of a folder's cases that is kept for testing, if the plan names none."""
+Most = tuple[int | None, int | None]
+"""How many cases to train and to measure on at most; None: all."""
+Table = list[list[int]]
+"""Pixels of a case by given class (rows) and true class (columns)."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """The true share of wrong pixels: of all, and of those given each class."""
+
+    share: float
+    by_class: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Material:
+    """A data set of the plan, ready to run on. ``digest``: of all its files. ``copies``, ``tables``: by noise."""
+
+    true: Dataset
+    digest: str
+    copies: Mapping[str, Dataset]
+    tables: Mapping[str, Mapping[str, Table]]
+
+    def given(self, noise: str) -> Dataset:
+        """The data set to learn from."""
+        return self.copies.get(noise, self.true)
+
+    def wrong(self, noise: str, train: Sequence[Case]) -> Wrong:
+        """How much is wrong in the labels of these training cases; nothing in those that are clean."""
+        classes = self.true.classes
+        total = np.zeros((classes, classes), dtype=np.int64)
+        for case in train:
+            table = np.array(self.tables.get(noise, {}).get(case.name, np.eye(classes)), dtype=np.int64)
+            total += np.diag(table.sum(0)) if case.trust is Trust.CLEAN else table
+        right, given = total.diagonal(), total.sum(1)
+        by_class = 1 - right / np.maximum(given, 1)
+        return Wrong(float(1 - right.sum() / max(total.sum(), 1)), tuple(map(float, np.where(given > 0, by_class, 0))))
+
+
+def check_data(plan: BenchPlan) -> None:
+    """Raise InputError for a data set that is not there, cannot be measured on, or lacks what a method needs."""
+    for name, spec in plan.datasets.items():
+        place = f"{plan.file}: datasets.{name}"
+        trust, measurable = _survey(spec, plan)
+        if not measurable:
+            raise InputError(f"{place}: {spec.path} has no test cases with true masks; add them, or name folds: [0].")
+        own = Trust.CLEAN in trust
+        for row, method in plan.methods.items():
+            if method.datasets is not None and name not in method.datasets:
+                continue
+            if method.given() in ("given_and_clean", "clean") and not own and not plan.clean:
+                raise InputError(
+                    f"{plan.file}: methods.{row}: {method.method} needs clean cases and {name} has none; "
+                    "set clean: 0.1, or mark some in supervision.csv."
+                )
+        count = min(len(trust), spec.train_cases or len(trust))
+        if plan.clean and not own and round(plan.clean * count) >= count:
+            raise InputError(f"{place}: clean={plan.clean:g} leaves none of its {count} cases noisy; lower it.")
+
+
+def _survey(spec: DataSpec, plan: BenchPlan) -> tuple[list[Trust], bool]:
+    """The trust of each training case, and whether there are true masks to measure on."""
+    if spec.phantom is not None:
+        return [Trust.NOISY] * spec.phantom.train, True
+    root = plan.place(str(spec.path))
+    if _is_nnunet(root):
+        if spec.test is not None:
+            raise InputError(f"{plan.file}: {root} is an nnU-Net data set, not to be prepared; leave test out.")
+        found = open_dataset(root)
+        tested = bool(found.test) and all(case.reference is not None for case in found.test)
+        return [case.trust for case in found.train], tested or spec.folds is not None
+    source = recognise(root)
+    held = spec.folds is not None or any(pair.masks for pair in source.test)
+    return [Trust.NOISY] * len(source.train), held or spec.test != 0
+
+
+def _is_nnunet(root: Path) -> bool:
+    return (root / "dataset.json").exists() and not is_decathlon(root, read_json_object(root / "dataset.json"))
+
+
+def make_data(plan: BenchPlan, out: Path) -> dict[str, Material]:
+    """Every data set of the plan and its noisy copies; what was made before is only compared.
+
+    Raises:
+        InputError: a file changed since it was first used here, or the plan says otherwise how it is made.
+    """
+    return {name: _material(plan, name, out / "data" / name) for name in plan.datasets}
+
+
+def _material(plan: BenchPlan, name: str, folder: Path) -> Material:
+    spec, record = plan.datasets[name], folder / "made.json"
+    made: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
+    said = {**spec.model_dump(mode="json", include={"phantom", "test", "threshold"})}
+    if made and made["said"] != said:
+        raise InputError(f"{plan.file}: datasets.{name} was made otherwise in {folder}; give it a name of its own.")
+    root, source = _true(plan, spec, folder, fresh=not made)
+    true = open_dataset(root)
+    files = _digests({**_files(true), **source}, f"Reading {name}")
+    if not made:
+        check_dataset(true)
+        made = {"said": said, "files": files, "noises": {}}
+        write_json(record, made)
+    _same(made["files"], files, name, folder)
+    kinds = {kind: wanted for kind in plan.noises if (wanted := plan.noise_on(name, kind)) is not None}
+    for kind, wanted in kinds.items():
+        if kind not in made["noises"]:
+            made["noises"][kind] = _spoil(true, folder / kind, wanted)
+            write_json(record, made)
+        _check_copy(plan, name, folder / kind, wanted, made["noises"][kind])
+    tables = {kind: made["noises"][kind]["tables"] for kind in kinds}
+    copies = {kind: open_dataset(folder / kind) for kind in kinds}
+    return Material(true, digest(made["files"]), copies, tables)
+
+
+def _true(plan: BenchPlan, spec: DataSpec, folder: Path, fresh: bool) -> tuple[Path, dict[str, Path]]:
+    """The data set with true masks, made if need be, and the files that it was made from."""
+    if spec.path is not None and _is_nnunet(root := plan.place(spec.path)):
+        return root, {}
+    true = folder / "truth"
+    if fresh:
+        shutil.rmtree(true, ignore_errors=True)  # of a call that was killed
+        folder.mkdir(parents=True, exist_ok=True)
+    if spec.phantom is not None:
+        if fresh:
+            about = spec.phantom
+            write_phantom(true, about.dims, about.train, about.test, about.size, about.seed)
+        return true, {}
+    root = plan.place(str(spec.path))
+    source = recognise(root)
+    if fresh:
+        own = spec.folds is not None or any(pair.masks for pair in source.test)
+        prepare(root, true, spec.test if spec.test is not None else 0.0 if own else TEST, spec.threshold)
+    paths = [path for pair in source.train + source.test for path in (*pair.images, *pair.masks)]
+    return true, {f"source/{path.relative_to(root)}": path for path in [*paths, *source.beside]}
+
+
+def _files(dataset: Dataset) -> dict[str, Path]:
+    """Every file that says something of a data set, by a name that does not depend on where it lies."""
+    root = dataset.root
+    paths = [root / name for name in BESIDE if (root / name).exists()]
+    for case in dataset.train + dataset.test:
+        paths += [*case.images, *(path for path in (case.label, case.reference) if path), *case.raters]
+    return {str(path.relative_to(root) if path.is_relative_to(root) else path): path for path in paths}
+
+
+def _digests(files: Mapping[str, Path], doing: str) -> dict[str, str]:
+    return {name: content_hash([path]) for name, path in track(sorted(files.items()), doing, total=len(files))}
+
+
+def _same(before: Mapping[str, str], now: Mapping[str, str], name: str, folder: Path) -> None:
+    if before == now:
+        return
+    other = min(file for file in {*before, *now} if before.get(file) != now.get(file))
+    what = "was added" if other not in before else "is gone" if other not in now else "changed"
+    raise InputError(
+        f"{other} of the data set {name!r} {what} since the runs in {folder.parents[1]} were made; "
+        "put it back, or run the plan into another folder with -o."
+    )
+
+
+def _spoil(true: Dataset, copy: Path, wanted: NoiseSpec) -> dict[str, Any]:
+    """Make a noisy copy; what was done, digests of its labels, and what is wrong in each."""
+    shutil.rmtree(copy, ignore_errors=True)  # of a call that was killed
+    simulate(true.root, copy, wanted.noise, wanted.parameters, wanted.fraction, wanted.seed, wanted.target_dice)
+    given = open_dataset(copy)
+    truth = {case.name: case.label for case in true.train}
+    tables = {
+        case.name: _table(case.label, path, true.classes, given.ignore)
+        for case in given.train
+        if case.label is not None and (path := truth[case.name]) is not None
+    }
+    labels = {case.name: case.label for case in given.train if case.label is not None}
+    return {"said": wanted.model_dump(mode="json"), "labels": _digests(labels, "Reading labels"), "tables": tables}
+
+
+def _table(given: Path, true: Path, classes: int, ignore: int | None) -> Table:
+    a, b = read_label(given).array, read_label(true).array
+    seen = (a != IGNORE) & (b != IGNORE) & (b != ignore)
+    pairs = a[seen].astype(np.int64) * classes + b[seen]
+    table: Table = np.bincount(pairs, minlength=classes**2).reshape(classes, classes).tolist()
+    return table
+
+
+def _check_copy(plan: BenchPlan, name: str, copy: Path, wanted: NoiseSpec, made: Mapping[str, Any]) -> None:
+    """The copy must be what the plan says, and what it was when it was made."""
+    if made["said"] != wanted.model_dump(mode="json"):
+        raise InputError(
+            f"{plan.file}: noises.{copy.name} was made otherwise for {name} in {copy}; give it a name of its own."
+        )
+    labels = {case.name: case.label for case in open_dataset(copy).train if case.label is not None}
+    _same(made["labels"], _digests(labels, "Reading labels"), f"{name}/{copy.name}", copy.parent)
+
+
+def deal(
+    true: Dataset, given: Dataset, labels: Labels, clean: float, fold: int | None, most: Most = (None, None)
+) -> tuple[list[Case], list[Case]]:
+    """The cases to train on, and those to measure on with their true labels.
+
+    Those that keep their true masks are the data set's own clean cases, or else ``clean`` of the training cases,
+    evenly spread over their names: the same for every method and seed.
+    """
+    truth = {case.name: replace(case, trust=Trust.CLEAN) for case in true.train}
+    if fold is None:
+        train: Iterable[Case] = given.train
+        test = [replace(case, label=case.reference, trust=Trust.CLEAN) for case in true.test]
+    else:
+        train, held = split(given, fold)
+        test = [truth[case.name] for case in held]
+    cases, test = _spread(train, most[0]), _spread(test, most[1])
+    if labels == "truth":
+        return [truth[case.name] for case in cases], test
+    if labels == "given":
+        return cases, test
+    own = {case.name for case in cases if case.trust is Trust.CLEAN}
+    names = [case.name for case in cases if case.label is not None]
+    count = max(1, round(clean * len(names)))
+    chosen = own or {names[place * len(names) // count] for place in range(count)}
+    kept = [truth[case.name] if case.name in chosen else case for case in cases]
+    return [case for case in kept if labels != "clean" or case.name in chosen], test
+
+
+def _spread(cases: Iterable[Case], count: int | None) -> list[Case]:
+    """``count`` of the cases, evenly spread over their names, in order; all where there are no more."""
+    every = sorted(cases, key=lambda case: case.name)
+    count = len(every) if count is None else min(count, len(every))
+    return [every[place * len(every) // count] for place in range(count)]

@@ -1,0 +1,233 @@
+"""Where the runs of a benchmark run: processes of this machine, a Ray cluster, or SLURM. All call ``run.run_one``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from itertools import islice
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import InputError
+from ..progress import track
+from .keys import Run
+from .run import reason, run_one
+
+EngineName = Literal["local", "ray", "slurm"]
+Ended = tuple[Run, str | None]
+"""A run, and why it ended without a word of its own: None if it left ``done.json``."""
+POLL_S = 5.0
+"""Between two looks at the jobs of a cluster."""
+
+
+def check_engine(engine: str) -> None:
+    """Raise InputError for an engine that there is not, or whose library is not installed."""
+    if engine not in ENGINES:
+        raise InputError(f"--engine {engine}: there is no such engine; take one of {', '.join(ENGINES)}.")
+    if module := {"ray": "ray", "slurm": "submitit"}.get(engine):
+        try:
+            import_module(module)
+        except ImportError:
+            cure = f"pip install {module}, or leave --engine out to run on this machine."
+            raise InputError(
+                f"--engine {engine} needs the Python package {module}, which is not here; {cure}"
+            ) from None
+
+
+def execute(
+    runs: Sequence[Run],
+    engine: EngineName = "local",
+    jobs: int | None = None,
+    device: str = "auto",
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, str]:
+    """Run all; why runs ended without a word of their own, by key. They will go on when they are run again.
+
+    jobs: how many at a time; on this machine 1 by default, and 0 is in this very process. options: of the engine.
+    """
+    if not runs:
+        return {}
+    threads = _threads(engine, jobs, options or {})
+    placed = [replace(run, device=device, threads=threads) for run in runs]
+    crashed: dict[str, str] = {}
+    for run, crash in _told(ENGINES[engine](placed, jobs, options or {}), len(placed)):
+        if crash is not None:
+            crashed[run.key] = crash
+    return crashed
+
+
+def _threads(engine: str, jobs: int | None, options: Mapping[str, Any]) -> int | None:
+    """CPU threads of a run: its share of this machine's cores, or those that a cluster gives it."""
+    if engine != "local":
+        return int(options.get("num_cpus", options.get("cpus_per_task", 1)))
+    return max(1, len(os.sched_getaffinity(0)) // jobs) if jobs else None
+
+
+def _told(ended: Iterator[Ended], total: int) -> Iterator[Ended]:
+    """The same, told to who waits: a bar with the time left on a terminal, elsewhere a line a run."""
+    start = time.monotonic()
+    for number, (run, crash) in enumerate(track(ended, "Running", total=total), start=1):
+        left = (time.monotonic() - start) / number * (total - number)
+        failed = crash or (run.done() or {}).get("failed")
+        how = f"failed: {failed}" if failed else "done"
+        if failed or not sys.stderr.isatty():
+            print(f"{number}/{total} {run.name}: {how} (about {left / 60:.1f} min left)", file=sys.stderr, flush=True)
+        yield run, crash
+
+
+def _tried(work: Callable[[], object]) -> str | None:
+    """None, or why ``work`` failed."""
+    try:
+        work()
+    except Exception as error:
+        return reason(error)
+    return None
+
+
+# --- this machine -----------------------------------------------------------------------------------------------------
+
+
+def _local(runs: Sequence[Run], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
+    """Processes that take one run after the other. One that dies takes its run down alone, and is replaced."""
+    if options:
+        raise InputError(f"{next(iter(options))}=… is an option of --engine ray or slurm; leave it out.")
+    if jobs == 0:
+        for run in runs:
+            yield run, _tried(partial(run_one, run))
+        return
+    rest, gpus = iter(runs), _gpus(runs[0].device)
+    busy: dict[Connection, tuple[BaseProcess, Run]] = {}
+    try:
+        for number in range(min(jobs or 1, len(runs))):
+            _hand(_start(gpus[number % len(gpus)] if gpus else None), next(rest), busy)
+        while busy:
+            for pipe in wait(list(busy)):
+                assert isinstance(pipe, Connection)
+                process, run = busy.pop(pipe)
+                crash, alive = _answer(pipe, process)
+                yield run, crash
+                if (following := next(rest, None)) is not None:
+                    gpu = gpus[0] if gpus else None
+                    _hand((pipe, process) if alive else _start(gpu), following, busy)
+                elif alive:
+                    pipe.send(None)
+                    process.join()
+    finally:
+        for process, _ in busy.values():
+            process.terminate()
+
+
+def _hand(worker: tuple[Connection, BaseProcess], run: Run, busy: dict[Connection, tuple[BaseProcess, Run]]) -> None:
+    pipe, process = worker
+    with suppress(OSError):  # it is dead already: its end of the pipe says so when it is waited for
+        pipe.send(run)
+    busy[pipe] = process, run
+
+
+def _answer(pipe: Connection, process: BaseProcess) -> tuple[str | None, bool]:
+    """What a process says of its run, and whether it lives."""
+    try:
+        said: str | None = pipe.recv()
+    except (EOFError, OSError):
+        process.join()
+        code = process.exitcode or 0
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        return f"its process ended {how}; the same command goes on with it", False
+    return said, True
+
+
+def _start(gpu: str | None) -> tuple[Connection, BaseProcess]:
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, gpu), daemon=True)
+    process.start()
+    theirs.close()
+    return ours, process
+
+
+def _serve(pipe: Connection, gpu: str | None) -> None:
+    """The life of a process: take a run, run it, say how that went. What it prints goes to the run's log.txt."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    while True:
+        try:
+            run: Run | None = pipe.recv()
+        except (EOFError, OSError):  # who started it is gone
+            return
+        if run is None:
+            return
+        _log_to(run.folder / "log.txt")
+        said = _tried(partial(run_one, run))
+        sys.stdout.flush()
+        pipe.send(said)
+
+
+def _log_to(path: Path) -> None:
+    """Standard output and error go to the end of this file from here on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+
+def _gpus(device: str) -> list[str]:
+    """The GPUs to deal to processes, none for the CPU."""
+    import torch
+
+    if device == "cpu" or not torch.cuda.is_available():
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]
+
+
+# --- clusters ---------------------------------------------------------------------------------------------------------
+
+
+def _ray(runs: Sequence[Run], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
+    """A task a run, on the cluster that Ray finds (RAY_ADDRESS). ``options`` are those of ``ray.remote``."""
+    ray: Any = import_module("ray")
+    ray.init(ignore_reinit_error=True)
+    remote = ray.remote(**{"num_cpus": 1, "max_retries": 0, "max_calls": 1, **options})(run_one)
+    rest = iter(runs)
+    waiting = {remote.remote(run): run for run in islice(rest, jobs or len(runs))}
+    while waiting:
+        (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
+        run = waiting.pop(ready)
+        yield run, _tried(partial(ray.get, ready))
+        if (following := next(rest, None)) is not None:
+            waiting[remote.remote(following)] = following
+
+
+def _slurm(runs: Sequence[Run], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
+    """An array of jobs, one a run, waited for. ``options`` are those of submitit: ``slurm_partition``, …"""
+    submitit: Any = import_module("submitit")
+    most = {"slurm_array_parallelism": jobs} if jobs else {}
+    try:
+        executor = submitit.AutoExecutor(folder=str(runs[0].out / "slurm"), cluster="slurm")
+        executor.update_parameters(**{"name": "maskmend", "cpus_per_task": 1, **most, **options})
+        with executor.batch():
+            submitted = [executor.submit(run_one, run) for run in runs]
+    except (RuntimeError, TypeError, ValueError, NameError) as error:
+        raise InputError(
+            f"--engine slurm: {reason(error)}; run it where srun is, with options submitit knows."
+        ) from error
+    waiting = list(zip(submitted, runs, strict=True))
+    while waiting:
+        for job, run in [pair for pair in waiting if pair[0].done()]:
+            waiting.remove((job, run))
+            yield run, _tried(job.result)
+        if waiting:
+            time.sleep(POLL_S)
+
+
+Engine = Callable[[Sequence[Run], int | None, Mapping[str, Any]], Iterator[Ended]]
+ENGINES: dict[str, Engine] = {"local": _local, "ray": _ray, "slurm": _slurm}

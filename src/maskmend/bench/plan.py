@@ -1,0 +1,273 @@
+"""What a benchmark runs, as a file: data sets, noises, methods, networks and seeds, under one budget.
+
+>>> plan = load_plan(Path("plans/phantom.yaml"))
+>>> check(plan)  # everything that would spoil a run, before any runs
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, PrivateAttr
+
+from .. import methods, noise
+from ..config import RunConfig, load_config, parse, read_tree
+from ..errors import InputError
+from ..noise import Kind
+from ..types import Config
+from ..verbs.corruption import KINDS
+
+Labels = Literal["given", "given_and_clean", "clean", "truth"]
+NONE = "none"
+"""The noise of runs that no noise reaches."""
+NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
+KNOWN = {"truth": {"method": "supervised", "labels": "truth"}}
+"""Rows that can be asked for by their name alone, other than the methods themselves."""
+C = TypeVar("C", bound=Config)
+
+
+class PhantomSpec(Config):
+    """Made-up images with exact masks (``data/phantom.py``)."""
+
+    dims: Literal[2, 3] = 2
+    train: int = Field(24, ge=2, description="training cases")
+    test: int = Field(12, ge=1, description="test cases")
+    size: int | None = Field(None, ge=16, description="side in pixels; by default 128 in 2D, 48 in 3D")
+    seed: int = 0
+
+
+class DataSpec(Config):
+    """A data set whose masks are right. It needs true masks to measure on: of test cases, or of held-out folds."""
+
+    path: str | None = Field(None, description="nnU-Net raw data set, or a folder that `maskmend prepare` takes")
+    phantom: PhantomSpec | None = Field(None, description="instead of a path")
+    test: float | None = Field(None, ge=0, lt=1, description="share kept for testing, of a folder that is prepared")
+    threshold: int = Field(127, description="grey masks of a folder that is prepared: foreground is above it")
+    folds: tuple[int, ...] | None = Field(None, description="measure on these folds' held-out cases, not on test cases")
+    train_cases: int | None = Field(None, ge=2, description="learn from so many cases only, spread over their names")
+    test_cases: int | None = Field(None, ge=1, description="measure on so many cases only, spread over their names")
+    words: tuple[str, ...] = Field((), description="settings of all runs on it, such as data.size=[64,64]")
+    noises: dict[str, dict[str, Any]] = Field({}, description="parameters of noises that are others here")
+
+
+class NoiseSpec(Config):
+    """What ``maskmend simulate`` does to the training masks."""
+
+    noise: str
+    parameters: dict[str, Any] = Field({}, description="other than the noise's defaults")
+    fraction: float = Field(1.0, ge=0, le=1, description="share of the training masks that are corrupted")
+    target_dice: float | None = Field(None, gt=0, lt=1, description="as strong as it must be to leave this Dice")
+    seed: int = Field(0, ge=0, description="of the noise; the runs' seeds are others")
+
+
+class MethodSpec(Config):
+    """A row of the tables: a method, and what it is given."""
+
+    method: str = Field("", description="by default that of the preset, or what the row is called")
+    preset: str = Field("", description="YAML file of settings: beside the plan, or in a folder configs")
+    labels: Labels | None = Field(
+        None, description="given; given_and_clean: also some true masks, for methods that need them; clean; truth"
+    )
+    words: tuple[str, ...] = Field((), description="settings of this row alone; stronger than all others")
+    words_on: dict[str, tuple[str, ...]] = Field({}, description="more words, by data set")
+    datasets: tuple[str, ...] | None = Field(None, description="run on these alone")
+    noises: tuple[str, ...] | None = Field(None, description="run under these alone")
+
+    def given(self) -> Labels:
+        """Which labels it gets."""
+        needs = "clean" in methods.find(self.method)[0].supervision
+        return self.labels or ("given_and_clean" if needs else "given")
+
+
+class NetworkSpec(Config):
+    words: tuple[str, ...] = ()
+
+
+class Budget(Config):
+    """The same for every run."""
+
+    epochs: int = Field(20, gt=0)
+    steps: int | None = Field(None, gt=0, description="optimiser steps in an epoch; by default one pass over the data")
+    rows: int | None = Field(
+        None, gt=1, description="rows in a step, a quarter of them clean where clean masks are given; else each its own"
+    )
+    every: int = Field(1, gt=0, description="epochs between measurements; the last ones are all measured")
+
+
+class BenchPlan(Config):
+    """A grid of runs."""
+
+    datasets: dict[str, DataSpec]
+    noises: dict[str, NoiseSpec | None] = Field({NONE: None}, description="null: the masks as they are")
+    clean: float = Field(0.0, ge=0, lt=1, description="share of cases that keep true masks for who needs some")
+    methods: dict[str, MethodSpec]
+    networks: dict[str, NetworkSpec] = Field({"unet": NetworkSpec()}, description="words that make each")
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    words: tuple[str, ...] = Field((), description="settings shared by all, stronger than the presets'")
+    budget: Budget = Budget()
+    tau: bool = Field(False, description="tell methods that have a tau the true share of wrong pixels: an oracle")
+    last: int = Field(5, gt=0, description="epochs at the end that a figure averages")
+    _file: Path = PrivateAttr(Path("plan.yaml"))
+
+    @property
+    def file(self) -> Path:
+        """Where it was read."""
+        return self._file
+
+    def noise_on(self, dataset: str, name: str) -> NoiseSpec | None:
+        """The noise, with the parameters that it has on this data set."""
+        found = self.noises.get(name)
+        own = self.datasets[dataset].noises.get(name)
+        return found and found.model_copy(update={"parameters": found.parameters | (own or {})})
+
+    def place(self, path: str) -> Path:
+        """A path of the plan: ~ and $VARIABLES are filled in, a relative one begins at the plan's folder."""
+        full = os.path.expanduser(os.path.expandvars(path))
+        if found := re.search(r"\$\{?(\w+)", full):
+            raise InputError(f"{self.file}: {path} needs the environment variable {found[1]}; set it, or write a path.")
+        return self.file.parent / full
+
+
+def load_plan(file: Path) -> BenchPlan:
+    """The plan in a YAML file. A list of names may stand for names without settings, a path for a data set.
+
+    Raises:
+        InputError: it cannot be read, or a setting is unknown (its neighbour is named) or wrong.
+    """
+    try:
+        tree = read_tree(file)
+        tree["datasets"] = _group(tree, "datasets", DataSpec, lambda name, path: {"path": path})
+        tree["methods"] = _group(tree, "methods", MethodSpec, lambda name, preset: {"preset": preset})
+        if "noises" in tree:
+            tree["noises"] = _group(tree, "noises", NoiseSpec, lambda name, kind: {"noise": kind})
+        if "networks" in tree:
+            tree["networks"] = _group(
+                tree, "networks", NetworkSpec, lambda name, words: {"words": words or [f"network.name={name}"]}
+            )
+        plan = parse(BenchPlan, tree)
+    except InputError as error:
+        said = str(error)
+        raise InputError(said if said.startswith(str(file)) else f"{file}: {said}") from None
+    plan._file = Path(file)
+    for name, spec in plan.methods.items():
+        if not spec.method:
+            with_place(plan, f"methods.{name}", partial(_take_from_preset, plan, name, spec))
+    return plan
+
+
+def _take_from_preset(plan: BenchPlan, name: str, spec: MethodSpec) -> None:
+    """Fill in the method that a row's preset is of."""
+    run = load_config(find_preset(plan, spec.preset))
+    plan.methods[name] = spec.model_copy(update={"method": run.method_name})
+
+
+def _group(tree: Mapping[str, Any], key: str, cls: type[C], short: Callable[[str, Any], Any]) -> dict[str, C | None]:
+    """The settings by name under ``key``; ``short`` writes out what is not written as a group of settings."""
+    given = tree.get(key)
+    if isinstance(given, list):
+        given = dict.fromkeys(map(str, given))
+    if not isinstance(given, dict) or not given:
+        raise InputError(f"{key} must hold at least one NAME: {{...}}; docs/how-to/bench.md shows a plan.")
+    found: dict[str, C | None] = {}
+    for name, spec in ((str(name), spec) for name, spec in given.items()):
+        if not NAME.fullmatch(name):
+            raise InputError(f"{key}: {name!r} cannot name a folder; use letters, digits and _ . + - only.")
+        if key == "noises" and spec is None:
+            found[name] = None
+            continue
+        if key == "methods":
+            spec = spec if isinstance(spec, dict) else {"preset": spec or ""}
+            spec = KNOWN.get(name, {} if spec.get("preset") else {"method": name}) | spec
+        elif not isinstance(spec, dict):
+            spec = short(name, spec)
+        found[name] = parse(cls, spec, f"{key}.{name}")
+    return found
+
+
+def check(plan: BenchPlan) -> None:
+    """Raise InputError for whatever in the plan cannot work, the data themselves aside; nothing is run or written."""
+    for name, spec in plan.datasets.items():
+        if (spec.path is None) == (spec.phantom is None):
+            raise InputError(f"{plan.file}: datasets.{name} needs a path or a phantom, one of the two; correct it.")
+        _known(plan, f"datasets.{name}.noises", spec.noises, plan.noises)
+        for kind in plan.noises:
+            if (wanted := plan.noise_on(name, kind)) is not None:
+                with_place(plan, f"noises.{kind}", partial(_build, wanted))
+    if NONE in plan.noises and plan.noises[NONE] is not None:
+        raise InputError(f"{plan.file}: the noise {NONE!r} is where no noise is; give noises.{NONE} another name.")
+    for name, method in plan.methods.items():
+        _known(plan, f"methods.{name}.datasets", method.datasets or (), plan.datasets)
+        _known(plan, f"methods.{name}.noises", method.noises or (), plan.noises)
+        _known(plan, f"methods.{name}.words_on", method.words_on, plan.datasets)
+    for dataset, method_name, network in combinations(plan):
+        with_place(plan, f"methods.{method_name}", partial(settings, plan, (dataset, method_name, network), 0))
+
+
+def _build(spec: NoiseSpec) -> Kind:
+    return noise.build(noise.find(spec.noise, KINDS), spec.parameters)
+
+
+def combinations(plan: BenchPlan) -> Iterator[tuple[str, str, str]]:
+    """(data set, method, network) of every cell, noises and seeds aside."""
+    for dataset in plan.datasets:
+        for network in plan.networks:
+            for name, method in plan.methods.items():
+                if method.datasets is None or dataset in method.datasets:
+                    yield dataset, name, network
+
+
+def settings(
+    plan: BenchPlan, row: tuple[str, str, str], seed: int, fold: int | None = None, tau: str | None = None
+) -> tuple[RunConfig, tuple[str, ...]]:
+    """The settings of a run, and the words they came from. ``row``: data set, method, network. ``tau``: a word.
+
+    A preset is weaker than what all share; then come the data set, the network, ``tau``, and the row's own words.
+    """
+    dataset, name, network = row
+    method, budget = plan.methods[name], plan.budget
+    words = [f"fold={'all' if fold is None else fold}", f"seed={seed}", f"train.epochs={budget.epochs}"]
+    if budget.steps:
+        words.append(f"train.steps={budget.steps}")
+    if budget.rows:
+        clean = max(1, budget.rows // 4)
+        both = f"{{clean: {clean}, imperfect: {budget.rows - clean}}}"
+        words.append(f"train.batch={both if method.given() == 'given_and_clean' else f'{{any: {budget.rows}}}'}")
+    words += [*plan.words, *plan.datasets[dataset].words, *plan.networks[network].words]
+    words += [*([tau] if tau else []), *method.words, *method.words_on.get(dataset, ())]
+    preset = find_preset(plan, method.preset) if method.preset else None
+    return load_config(preset, method.method or None, words), tuple(words)
+
+
+def find_preset(plan: BenchPlan, preset: str) -> Path:
+    """The file of a preset: beside the plan, or in a folder configs beside it, above it, or here."""
+    here = plan.file.parent
+    folders = [here, here / "configs", here.parent / "configs", here.resolve().parent / "configs", Path("configs")]
+    name = preset if preset.endswith((".yaml", ".yml")) else f"{preset}.yaml"
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    known = [str(path.relative_to(folder)) for folder in folders for path in sorted(folder.glob("*/*.yaml"))]
+    near = get_close_matches(name, known, n=1)
+    raise InputError(f"there is no preset {preset!r}; " + (f"did you mean {near[0]}?" if near else "name a YAML file."))
+
+
+def with_place(plan: BenchPlan, place: str, work: Callable[[], Any]) -> None:
+    """Do ``work``; an InputError names the file and the place in it."""
+    try:
+        work()
+    except InputError as error:
+        raise InputError(f"{plan.file}: {place}: {error}") from None
+
+
+def _known(plan: BenchPlan, place: str, names: Any, known: Mapping[str, Any]) -> None:
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            cure = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
+            raise InputError(f"{plan.file}: {place} names {name!r}, which the plan has not; {cure}")

@@ -1,0 +1,110 @@
+"""``maskmend bench``: data sets x noises x methods x networks x seeds under one protocol, and tables of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..bench import scores, tables
+from ..bench.data import check_data, make_data
+from ..bench.execute import EngineName, check_engine, execute
+from ..bench.keys import Run, runs_of
+from ..bench.plan import BenchPlan, check, load_plan
+from ..bench.run import scores_of
+from ..config import dump
+from ..data.formats import replacing
+from ..errors import InputError
+from .runs import check_folder
+
+
+@dataclass(frozen=True)
+class BenchSummary:
+    """What became of the runs of a plan. ``failed``: (its name, why)."""
+
+    folder: Path
+    runs: int
+    before: int
+    now: int
+    failed: tuple[tuple[str, str], ...]
+
+    def table(self) -> str:
+        kept = f", {self.before} of them before" if self.before else ""
+        ended = self.before + self.now
+        bad = f"; {len(self.failed)} failed" if self.failed else ""
+        first = f"{self.folder}: {ended} of {self.runs} runs are done{kept}{bad}; see {self.folder / 'report.html'}"
+        return "\n".join([first, *(f"failed: {name}: {why}" for name, why in self.failed)])
+
+    def tell(self, show: Callable[[str], None]) -> int:
+        """``show`` the table; the exit code: 1 where a run failed."""
+        show(self.table())
+        return int(bool(self.failed))
+
+
+def bench(
+    plan: Path,
+    output: Path,
+    jobs: int | None = None,
+    engine: EngineName = "local",
+    device: str = "auto",
+    *,
+    retry: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> BenchSummary:
+    """Run what is missing of a plan, measure it on true masks, and write scores and tables.
+
+    Args:
+        plan: YAML file; docs/how-to/bench.md says what it may hold.
+        output: folder for data, runs and scores. A plan may grow: what was run is kept.
+        jobs: runs at a time; 1 by default, 0 runs in this process. On SLURM all at once by default.
+        engine: local, ray or slurm.
+        device: auto, cpu or cuda.
+        retry: run again what failed before.
+        options: of the engine, such as slurm_partition.
+
+    Raises:
+        InputError: anything wrong in the plan or its data, before anything runs.
+    """
+    grid, output = load_plan(Path(plan)), Path(output).resolve()
+    check_engine(engine)
+    check(grid)
+    check_data(grid)
+    _check_output(output)
+    with replacing(output / "plan.yaml") as part:
+        part.write_text(dump(_resolved(grid)), encoding="utf-8")
+    runs = runs_of(grid, make_data(grid, output), output)
+    for run in runs:
+        if retry and (run.done() or {}).get("failed"):
+            shutil.rmtree(run.folder)
+    missing = [run for run in runs if run.done() is None]
+    crashed = execute(missing, engine, jobs, device, options)
+    failed = {run.key: done["failed"] for run in runs if (done := run.done()) and done["failed"]} | crashed
+    _write(runs, output)
+    ended = {run.key for run in runs if run.done() is not None} - failed.keys()
+    before = len(ended - {run.key for run in missing})
+    named = tuple((run.name, failed[run.key]) for run in runs if run.key in failed)
+    return BenchSummary(output, len(runs), before, len(ended) - before, named)
+
+
+def _check_output(output: Path) -> None:
+    check_folder(output)
+    if output.exists() and any(output.iterdir()) and not (output / "plan.yaml").exists():
+        raise InputError(f"{output} holds something else than a benchmark; choose another folder with -o.")
+
+
+def _resolved(plan: BenchPlan) -> BenchPlan:
+    """The plan with the places of its data written out."""
+    written = {
+        name: spec.model_copy(update={"path": spec.path and str(plan.place(spec.path).resolve())})
+        for name, spec in plan.datasets.items()
+    }
+    return plan.model_copy(update={"datasets": written})
+
+
+def _write(runs: Sequence[Run], output: Path) -> None:
+    """scores.csv of all runs that are done, then the tables and figures of it."""
+    found = [score for run in runs for score in scores_of(run)]
+    scores.write(output / "scores.csv", found)
+    tables.write(found, [run.about() for run in runs], output)

@@ -1,0 +1,222 @@
+"""`maskmend bench`: what is done is not done again, what was killed goes on, what fails is told."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from tests.system.conftest import Maskmend
+from tests.system.test_bad_input import content, refused
+
+from maskmend.bench.data import make_data
+from maskmend.bench.keys import Run, runs_of
+from maskmend.bench.plan import load_plan
+from maskmend.bench.run import run_one
+from maskmend.bench.scores import Score, read
+from maskmend.verbs.bench import bench
+
+ROOT = Path(__file__).parents[2]
+WORDS = ["optim.name=adam", "optim.lr=0.01", "train.precision=fp32", "train.threads=1"]
+GRID: dict[str, Any] = {
+    "datasets": {"disks": {"phantom": {"train": 6, "test": 3, "size": 32}}},
+    "noises": {"S_R": {"noise": "markov", "parameters": {"steps": 5}}},
+    "methods": {"truth": None, "supervised": None, "mlb_seg": {"words": ["method.views=[in,flip]"]}},
+    "networks": {"unet": ["network.width=4", "network.strides=[2,2]"]},
+    "words": WORDS,
+    "budget": {"epochs": 3, "steps": 2, "rows": 4},
+    "clean": 0.3,
+    "last": 2,
+}
+
+
+def plan_at(folder: Path, **changes: Any) -> Path:
+    path = folder / "plan.yaml"
+    path.write_text(yaml.safe_dump(GRID | changes, sort_keys=False))
+    return path
+
+
+def planned(folder: Path, **changes: Any) -> list[Run]:
+    plan, out = load_plan(plan_at(folder, **changes)), (folder / "out").resolve()
+    out.mkdir()
+    (out / "plan.yaml").write_text("")
+    return runs_of(plan, make_data(plan, out), out)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ran")
+    found = bench(plan_at(folder), folder / "out", jobs=0, device="cpu")
+    assert (found.runs, found.before, found.now, found.failed) == (3, 0, 3, ())
+    return folder
+
+
+@pytest.fixture
+def ran(finished: Path, tmp_path: Path) -> Path:
+    """A finished benchmark of one's own."""
+    return Path(shutil.copytree(finished, tmp_path / "ran"))
+
+
+def runs_in(folder: Path) -> dict[str, Path]:
+    """Folders of the runs by method."""
+    return {json.loads(path.read_text())["method"]: path.parent for path in folder.glob("out/runs/*/run.json")}
+
+
+def rows_of(found: list[Score], method: str, checkpoint: str) -> list[Score]:
+    return [score for score in found if (score.method, score.checkpoint) == (method, checkpoint)]
+
+
+def test_every_run_is_measured_on_the_true_masks_of_the_test_cases(finished: Path) -> None:
+    found = read(finished / "out/scores.csv")
+    assert {(score.method, score.noise) for score in found} == {
+        ("truth", "none"),
+        ("supervised", "S_R"),
+        ("mlb_seg", "S_R"),
+    }
+    for method in ("truth", "supervised", "mlb_seg"):
+        last, best, epochs = (rows_of(found, method, which) for which in ("last", "best", "epoch"))
+        assert [score.case for score in last] == [score.case for score in best]
+        assert [score.case for score in last] == [f"phantom_ts_00{number}" for number in range(3)]
+        assert [score.epoch for score in epochs] == [0, 1, 2]
+        assert {score.case for score in epochs} == {""}
+        curve = {score.epoch: score.dice for score in epochs}
+        assert np.nanmean([score.dice for score in last]) == pytest.approx(curve[2], abs=1e-5)
+        assert np.nanmean([score.dice for score in best]) == pytest.approx(max(curve.values()), abs=1e-5)
+        assert curve[best[0].epoch] == max(curve.values())
+
+
+def test_what_a_run_was_told_is_recorded(finished: Path) -> None:
+    said = {name: json.loads((path / "run.json").read_text()) for name, path in runs_in(finished).items()}
+    assert {name: about["oracle"] for name, about in said.items()} == {
+        "truth": ["truth"],
+        "supervised": [],
+        "mlb_seg": ["clean"],
+    }
+    assert said["truth"]["method_name"] == "supervised"
+    assert all(about["key"] == runs_in(finished)[name].name for name, about in said.items())
+    done = json.loads((runs_in(finished)["truth"] / "done.json").read_text())
+    assert (done["failed"], done["epochs"]) == (None, 3)
+    assert yaml.safe_load((finished / "out/plan.yaml").read_text())["methods"]["truth"]["labels"] == "truth"
+
+
+def test_a_second_call_does_nothing(ran: Path) -> None:
+    before = content(ran / "out/runs")
+    found = bench(ran / "plan.yaml", ran / "out", jobs=0, device="cpu")
+    assert (found.runs, found.before, found.now, found.failed) == (3, 3, 0, ())
+    assert content(ran / "out/runs") == before
+    assert "3 of 3 runs are done, 3 of them before" in found.table()
+
+
+def test_a_failed_run_is_listed_and_the_rest_goes_on(ran: Path, maskmend: Maskmend) -> None:
+    """One row's learning rate is absurd: its loss is not finite."""
+    rows = {"bad": {"method": "supervised", "words": ["optim.name=sgd", "optim.lr=1e30"]}} | GRID["methods"]
+    line = ["bench", plan_at(ran, methods=rows, seeds=[0, 1]), "-o", ran / "out", "--jobs", "0", "--device", "cpu"]
+    result = maskmend(*line)
+    assert result.exit_code == 1
+    said = " ".join(result.output.split())
+    assert "6 of 8 runs are done, 3 of them before; 2 failed" in said
+    assert "failed: disks/S_R/bad/unet seed 1: " in said
+    assert "lower optim.lr" in said
+    assert "bad" not in {score.method for score in read(ran / "out/scores.csv")}
+    (folder,) = {path.parent for path in ran.glob("out/runs/*/run.json") if '"bad"' in path.read_text()} - {
+        runs_in(ran)["bad"]
+    }
+    assert "InputError" in (folder / "error.txt").read_text()
+    ended = (folder / "done.json").stat().st_mtime_ns
+    assert maskmend(*line).exit_code == 1
+    assert (folder / "done.json").stat().st_mtime_ns == ended, "a failure is kept"
+    assert maskmend(*line, "--retry").exit_code == 1
+    assert (folder / "done.json").stat().st_mtime_ns > ended
+
+
+def _killed(run: Run, steps: int) -> None:
+    """``run_one`` that is killed after so many steps, in a process of its own."""
+    from maskmend.engine.fit import Fit
+
+    step = Fit._step
+
+    def fatal(self: Fit, *args: Any) -> None:
+        step(self, *args)
+        if self.done == steps:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Fit._step = fatal
+    run_one(run)
+
+
+def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(finished: Path, tmp_path: Path) -> None:
+    words = [*WORDS, "train.save_every=1"]
+    (run,) = (run for run in planned(tmp_path, words=words) if run.method == "mlb_seg")
+    process = multiprocessing.get_context("fork").Process(target=_killed, args=(run, 4))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert run.done() is None
+    assert (run.folder / "last.ckpt").exists()
+    whole = runs_in(finished)["mlb_seg"]
+    assert whole.name == run.key
+    begun = (run.folder / "events.jsonl").read_text().splitlines()[0]
+    found = bench(tmp_path / "plan.yaml", tmp_path / "out", jobs=0, device="cpu")
+    assert (found.now, found.failed) == (3, ())
+    assert (run.folder / "events.jsonl").read_text().splitlines()[0] == begun, "it did not start again"
+    for name in ("cases.csv", "best.csv", "events.jsonl"):
+        assert (run.folder / name).read_text() == (whole / name).read_text()
+
+
+def test_a_plan_may_grow(ran: Path) -> None:
+    (ran / "other.yaml").write_text((ran / "plan.yaml").read_text())
+    found = bench(plan_at(ran, methods={"truth": None, "t_loss": None}), ran / "out", jobs=0, device="cpu")
+    assert (found.runs, found.before, found.now) == (2, 1, 1)
+    assert {score.method for score in read(ran / "out/scores.csv")} == {"truth", "t_loss"}
+    assert bench(ran / "other.yaml", ran / "out", jobs=0).before == 3, "what was run is kept"
+
+
+def test_folds_are_measured_on_what_they_hold_out(tmp_path: Path) -> None:
+    data = GRID["datasets"]["disks"] | {"folds": [0, 1]}
+    plan = plan_at(tmp_path, datasets={"disks": data}, methods=["supervised"])
+    assert bench(plan, tmp_path / "out", jobs=0, device="cpu").now == 2
+    cases = [score.case for score in read(tmp_path / "out/scores.csv") if score.checkpoint == "last"]
+    assert len(cases) == len(set(cases)) == 3
+    assert all(case.startswith("phantom_tr") for case in cases)
+
+
+def test_measured_is_every_so_often_and_at_the_end(tmp_path: Path) -> None:
+    budget = GRID["budget"] | {"epochs": 6, "steps": 1, "every": 3}
+    bench(plan_at(tmp_path, budget=budget, methods=["supervised"]), tmp_path / "out", jobs=0, device="cpu")
+    found = read(tmp_path / "out/scores.csv")
+    assert [score.epoch for score in rows_of(found, "supervised", "epoch")] == [2, 4, 5]
+
+
+def test_what_is_wrong_is_said_before_anything_is_written(tmp_path: Path, maskmend: Maskmend) -> None:
+    plan = plan_at(tmp_path, clean=0)
+    refused(maskmend("bench", plan, "-o", tmp_path / "out"), plan, "mlb_seg needs clean cases", "set clean: 0.1")
+    refused(maskmend("bench", plan, "-o", tmp_path / "out", "--engine", "ray"), "--engine ray needs the Python package")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").write_text("mine")
+    refused(maskmend("bench", plan_at(tmp_path), "-o", tmp_path / "full"), "holds something else than a benchmark")
+    assert {path.name for path in tmp_path.iterdir()} == {"plan.yaml", "full"}
+
+
+def test_data_that_changed_since_their_runs_are_refused(ran: Path, maskmend: Maskmend) -> None:
+    label = ran / "out/data/disks/truth/labelsTr/phantom_tr_001.png"
+    shutil.copyfile(label.with_name("phantom_tr_002.png"), label)
+    result = maskmend("bench", ran / "plan.yaml", "-o", ran / "out")
+    refused(result, "labelsTr/phantom_tr_001.png of the data set 'disks' changed since the runs in", "-o")
+
+
+@pytest.mark.slow
+def test_the_plan_on_phantoms_runs_in_processes(tmp_path: Path, maskmend: Maskmend) -> None:
+    start = time.monotonic()
+    result = maskmend("bench", ROOT / "plans/phantom.yaml", "-o", tmp_path / "out", "--jobs", "2", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "8 of 8 runs are done" in result.output
+    assert (next(tmp_path.glob("out/runs/*/log.txt"))).stat().st_size > 0
+    assert time.monotonic() - start < 300
