@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from evidence import settings_of
 from evidence_studies import STUDIES, Wrong
+from mended import dice
 
 from maskmend.data.cache import Cache
 from maskmend.data.dataset import open_dataset
@@ -27,12 +28,6 @@ from maskmend.functional.select import small_loss
 from maskmend.methods.gsd_net import GSDNet
 from maskmend.types import IGNORE
 from maskmend.verbs.runs import build_method
-
-
-def dice(found: torch.Tensor, truth: torch.Tensor) -> float:
-    """Of all foreground together, over all cases."""
-    overlap = ((found == truth) & (truth > 0)).sum()
-    return float(2 * overlap / ((found > 0).sum() + (truth > 0).sum()))
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from .. import types
-from ..functional.losses import ce, masked_mean, sym_kl
+from ..functional.losses import ce, masked_mean, most_likely, sym_kl
 from ..functional.robust import weighted_dice
 from ..functional.schedule import sigmoid_ramp
 from ..types import IGNORE, Batch, Logs, Progress, Update
@@ -40,7 +40,7 @@ class IDMPS(Method):
         z1, z2 = self.net1(batch.image), self.net2(batch.image)
         p1, p2 = z1.float().softmax(1), z2.float().softmax(1)
         given = masked_mean((ce(z1, label) + ce(z2, label)) / 2, valid)
-        mixed = torch.lerp(p2, p1, share).argmax(1).masked_fill(~valid, IGNORE)
+        mixed = most_likely(torch.lerp(p2, p1, share)).masked_fill(~valid, IGNORE)
         sure = self.sureness(z1, z2)
         pseudo = (weighted_dice(p1, mixed, sure) + weighted_dice(p2, mixed, sure)).mean() / 2
         loss = given + cfg.weight * sigmoid_ramp(at.epoch, cfg.weight_epochs) * pseudo

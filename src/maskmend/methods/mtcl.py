@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import types
 from ..functional import confident
 from ..functional.confident import Rule
-from ..functional.losses import ce_dice, masked_mean, one_hot
+from ..functional.losses import ce_dice, masked_mean, most_likely, one_hot
 from ..functional.schedule import sigmoid_ramp
 from ..functional.teacher import ema_, frozen_copy, perturbed
 from ..types import IGNORE, Batch, Logs, Progress, Update
@@ -90,7 +90,7 @@ class MTCL(Method):
         classes, cfg = prob.shape[1], self.config
         share = errors * (1 - self.uncertainty(rest.image) if cfg.correction == "uds" else torch.ones_like(prob[:, 0]))
         share = share * cfg.fixed if cfg.correction == "fs" else share
-        given, taught = one_hot(rest.label, classes), one_hot(prob.argmax(1), classes)
+        given, taught = one_hot(rest.label, classes), one_hot(most_likely(prob), classes)
         soft = torch.lerp(given, taught, share.unsqueeze(1))
         if cfg.hard_cast:  # the share of each structure, rounded down; the rest is background
             soft[:, 1:].floor_()
