@@ -15,7 +15,8 @@ import pytest
 
 from maskmend.bench import execute as module
 from maskmend.bench.execute import check_engine, execute
-from maskmend.bench.keys import Run
+from maskmend.bench.deal import Deal
+from maskmend.bench.keys import Measuring, Run
 from maskmend.bench.run import reason
 from maskmend.config import RunConfig
 from maskmend.errors import InputError
@@ -23,8 +24,8 @@ from maskmend.errors import InputError
 
 def a_run(out: Path, name: str) -> Run:
     return Run(
-        *(out, name, "disks", "none", name, "", "unet", 0, RunConfig(), (), ()),
-        *(out, out, "given", 0.0, None, (None, None), 1, 1),
+        *(out, name, "disks", "none", name, "", "unet", 0, RunConfig(), (), (), ""),
+        *(out, out, Deal("given"), Measuring(1, 1, ("Dice",), False)),
     )
 
 

@@ -17,9 +17,9 @@ from maskmend.bench import figures
 from maskmend.bench.scores import Score
 from maskmend.bench.statistics import Interval
 
-ROW = Score("k", "D", "S_R", "supervised", "", "unet", 0, "epoch", 0, "", "a", 0.5)
+ROW = Score("k", "D", "S_R", "supervised", "", "unet", 0, "epoch", 0, "", "a", "Dice", 0.5)
 CURVES = [
-    replace(ROW, key=f"{method}{seed}", method=method, seed=seed, epoch=epoch, dice=0.5 + 0.04 * epoch + 0.01 * seed)
+    replace(ROW, key=f"{method}{seed}", method=method, seed=seed, epoch=epoch, value=0.5 + 0.04 * epoch + 0.01 * seed)
     for method in ("supervised", "gsd_net")
     for seed in range(3)
     for epoch in range(8)
@@ -46,7 +46,7 @@ def test_curves(tmp_path: Path) -> None:
 
 
 def test_curves_of_one_run_with_holes(tmp_path: Path) -> None:
-    one = [replace(s, dice=float("nan")) if s.epoch == 3 else s for s in CURVES if s.key == "gsd_net0"]
+    one = [replace(s, value=float("nan")) if s.epoch == 3 else s for s in CURVES if s.key == "gsd_net0"]
     assert "gsd_net" in opened(figures.curves([*one, replace(ROW, method="late", checkpoint="last")], tmp_path / "c"))
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from tests.bench.test_plan import GRID, plan_of
 
-from maskmend.bench.data import deal, make_data
+from maskmend.bench.data import make_data
+from maskmend.bench.deal import Deal
 from maskmend.bench.keys import Run, runs_of
 from maskmend.data.dataset import open_dataset
 from maskmend.data.formats import read_label, write_label
@@ -153,14 +154,14 @@ def test_the_true_share_of_wrong_pixels_is_told_to_who_has_a_tau(made: Path) -> 
 
 def test_who_gets_which_labels(made: Path) -> None:
     true, given = open_dataset(made / "disks"), open_dataset(made / "out/data/disks/S_R")
-    both, test = deal(true, given, "given_and_clean", 0.34, None)
+    both, test = Deal("given_and_clean", 0.34).cases(true, given)
     clean = [case.name for case in both if case.trust is Trust.CLEAN]
     assert clean == ["phantom_tr_000", "phantom_tr_003"]
     assert {case.label.parents[1].name for case in both if case.name in clean} == {"disks"}
     assert {case.label.parents[1].name for case in both if case.name not in clean} == {"S_R"}
-    assert [case.name for case in deal(true, given, "clean", 0.34, None)[0]] == clean
-    assert {case.label.parents[1].name for case in deal(true, given, "truth", 0, None)[0]} == {"disks"}
-    assert {case.label.parents[1].name for case in deal(true, given, "given", 0.34, None)[0]} == {"S_R"}
+    assert [case.name for case in Deal("clean", 0.34).cases(true, given)[0]] == clean
+    assert {case.label.parents[1].name for case in Deal("truth").cases(true, given)[0]} == {"disks"}
+    assert {case.label.parents[1].name for case in Deal("given", 0.34).cases(true, given)[0]} == {"S_R"}
     assert [case.label for case in test] == [case.reference for case in true.test]
 
 
@@ -168,13 +169,13 @@ def test_cases_that_are_clean_already_are_the_clean_ones(made: Path) -> None:
     true = open_dataset(made / "disks")
     last = replace(true.train[-1], trust=Trust.CLEAN)
     given = replace(true, train=(*true.train[:-1], last))
-    both, _ = deal(true, given, "given_and_clean", 0.5, None)
+    both, _ = Deal("given_and_clean", 0.5).cases(true, given)
     assert [case.name for case in both if case.trust is Trust.CLEAN] == [last.name]
 
 
 def test_a_fold_is_measured_on_its_held_out_cases_with_true_masks(made: Path) -> None:
     true, given = open_dataset(made / "disks"), open_dataset(made / "out/data/disks/S_R")
-    train, test = deal(true, given, "given", 0, 0)
+    train, test = Deal("given", fold=0).cases(true, given)
     assert not {case.name for case in train} & {case.name for case in test}
     assert len(train) + len(test) == 6
     assert {case.label.parents[1].name for case in test} == {"disks"}
@@ -184,7 +185,7 @@ def test_a_fold_is_measured_on_its_held_out_cases_with_true_masks(made: Path) ->
 
 def test_fewer_cases_are_spread_over_the_names(made: Path) -> None:
     true, given = open_dataset(made / "disks"), open_dataset(made / "out/data/disks/S_R")
-    train, test = deal(true, given, "given", 0, None, (3, 1))
+    train, test = Deal("given", train=3, test=1).cases(true, given)
     assert [case.name for case in train] == ["phantom_tr_000", "phantom_tr_002", "phantom_tr_004"]
     assert [case.name for case in test] == ["phantom_ts_000"]
     assert not set(keys(made, datasets={"disks": {"path": "disks", "train_cases": 3}}).values()) & set(

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from maskmend.bench.check import check
 from maskmend.bench.data import check_data
-from maskmend.bench.plan import BenchPlan, check, load_plan, settings
+from maskmend.bench.plan import BenchPlan, load_plan, settings
 from maskmend.data.phantom import write_phantom
 from maskmend.errors import InputError
 

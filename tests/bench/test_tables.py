@@ -29,16 +29,30 @@ OPTIONS = Options(last=3, draws=500)
 def run(method: str, noise: str, seed: int, dataset: str = "Kvasir") -> list[Score]:
     """One run: two classes, the second 0.1 lower; cases differ, and are the same for all."""
     key = f"{dataset}-{method}-{noise}-{seed}"
-    about = Score(key, dataset, noise, method, "", "unet", seed, "last", EPOCHS - 1, "", "", 0.0)
+    about = Score(key, dataset, noise, method, "", "unet", seed, "last", EPOCHS - 1, "", "", "Dice", 0.0)
     rng = np.random.default_rng([seed, len(method), len(noise)])
     cases = np.linspace(-0.1, 0.1, CASES) + HEIGHT[method] + rng.normal(0, 0.02, CASES)
     return [
-        replace(about, checkpoint=which, case=f"c{n:02}", class_name=name, dice=float(cases[n] + more - less))
+        replace(
+            about,
+            checkpoint=which,
+            case=f"c{n:02}",
+            class_name=name,
+            metric="Dice",
+            value=float(cases[n] + more - less),
+        )
         for which, more in (("last", 0.0), ("best", 0.02))
         for n in range(CASES)
         for name, less in (("a", 0.0), ("b", 0.1))
     ] + [
-        replace(about, checkpoint="epoch", epoch=e, class_name=name, dice=HEIGHT[method] * (e + 1) / EPOCHS - less)
+        replace(
+            about,
+            checkpoint="epoch",
+            epoch=e,
+            class_name=name,
+            metric="Dice",
+            value=HEIGHT[method] * (e + 1) / EPOCHS - less,
+        )
         for e in range(EPOCHS)
         for name, less in (("a", 0.0), ("b", 0.1))
     ]
@@ -62,7 +76,7 @@ ABOUT = [about(*each) for each in RUNS]
 
 def values(method: str, noise: str = "S_R") -> np.ndarray:
     """(seeds, cases) by hand: the mean of the two classes."""
-    found = [s.dice for s in SCORES if (s.method, s.noise, s.checkpoint) == (method, noise, "last")]
+    found = [s.value for s in SCORES if (s.method, s.noise, s.checkpoint) == (method, noise, "last")]
     return np.array(found).reshape(len(SEEDS), CASES, 2).mean(2)
 
 
@@ -140,10 +154,10 @@ def test_folds_come_together_and_doubles_are_refused() -> None:
 
 def test_empty_cases_are_left_out() -> None:
     one = [s for s in run("supervised", "S_R", 0) if s.checkpoint == "last"]
-    holes = [replace(s, dice=math.nan) if s.case == "c00" or s.class_name == "b" else s for s in one]
+    holes = [replace(s, value=math.nan) if s.case == "c00" or s.class_name == "b" else s for s in one]
     found = case_table(holes).values
     assert math.isnan(found[0, 0])
-    assert found[0, 1] == next(s.dice for s in one if s.case == "c01" and s.class_name == "a")
+    assert found[0, 1] == next(s.value for s in one if s.case == "c01" and s.class_name == "a")
 
 
 def test_curves_are_by_run() -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,9 @@ def test_every_run_is_measured_on_the_true_masks_of_the_test_cases(finished: Pat
         assert [score.case for score in last] == [f"phantom_ts_00{number}" for number in range(3)]
         assert [score.epoch for score in epochs] == [0, 1, 2]
         assert {score.case for score in epochs} == {""}
-        curve = {score.epoch: score.dice for score in epochs}
-        assert np.nanmean([score.dice for score in last]) == pytest.approx(curve[2], abs=1e-5)
-        assert np.nanmean([score.dice for score in best]) == pytest.approx(max(curve.values()), abs=1e-5)
+        curve = {score.epoch: score.value for score in epochs}
+        assert np.nanmean([score.value for score in last]) == pytest.approx(curve[2], abs=1e-5)
+        assert np.nanmean([score.value for score in best]) == pytest.approx(max(curve.values()), abs=1e-5)
         assert curve[best[0].epoch] == max(curve.values())
 
 
@@ -167,7 +168,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been_killed(finished: Pa
     found = bench(tmp_path / "plan.yaml", tmp_path / "out", jobs=0, device="cpu")
     assert (found.now, found.failed) == (3, ())
     assert (run.folder / "events.jsonl").read_text().splitlines()[0] == begun, "it did not start again"
-    for name in ("cases.csv", "best.csv", "events.jsonl"):
+    for name in ("last.csv", "best.csv", "events.jsonl"):
         assert (run.folder / name).read_text() == (whole / name).read_text()
 
 
@@ -195,9 +196,12 @@ def test_measured_is_every_so_often_and_at_the_end(tmp_path: Path) -> None:
     assert [score.epoch for score in rows_of(found, "supervised", "epoch")] == [2, 4, 5]
 
 
-def test_what_is_wrong_is_said_before_anything_is_written(tmp_path: Path, maskmend: Maskmend) -> None:
+def test_what_is_wrong_is_said_before_anything_is_written(
+    tmp_path: Path, maskmend: Maskmend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = plan_at(tmp_path, clean=0)
     refused(maskmend("bench", plan, "-o", tmp_path / "out"), plan, "mlb_seg needs clean cases", "set clean: 0.1")
+    monkeypatch.setitem(sys.modules, "ray", None)
     refused(maskmend("bench", plan, "-o", tmp_path / "out", "--engine", "ray"), "--engine ray needs the Python package")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine.txt").write_text("mine")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from .measures import DICE, Measure
 from .scores import Checkpoint, Score
 from .statistics import (
     Array,
@@ -46,8 +47,8 @@ class Row:
 class Options:
     """What methods are held against, and how. ``reference``: the method that differences, p and the gap start from;
     ``truth``: the method that learned from true masks, the end of the gap; ``clean``: the noise that is none, where
-    ``truth`` (else ``reference``) is looked for if it is not beside; ``last``: epochs of the papers' ±; ``least_gap``:
-    in shares of Dice."""
+    ``truth`` (else ``reference``) is looked for if it is not beside; ``last``: epochs of the papers' ±;
+    ``measure``: the metric that is spoken of."""
 
     reference: str = "supervised"
     truth: str = "truth"
@@ -56,7 +57,7 @@ class Options:
     level: float = 0.95
     draws: int = 9999
     seed: int = 0
-    least_gap: float = 0.01
+    measure: Measure = DICE
 
     @classmethod
     def of(cls, about: Iterable[Mapping[str, Any]]) -> Options:
@@ -76,7 +77,7 @@ class Ranks:
 
 @dataclass(frozen=True)
 class CaseTable:
-    """Dice of runs on cases: ``values`` (R, N), R ``seeds``, N ``cases``; NaN where there is none."""
+    """A metric of runs on cases: ``values`` (R, N), R ``seeds``, N ``cases``; NaN where there is none."""
 
     seeds: tuple[int, ...]
     cases: tuple[str, ...]
@@ -116,7 +117,7 @@ Groups = dict[Place, dict[Checkpoint, list[Score]]]
 
 
 def case_table(scores: Iterable[Score]) -> CaseTable:
-    """Dice by seed and case, the mean over classes; folds of one seed, each with its own cases, come together."""
+    """A metric by seed and case, the mean over classes; folds of one seed, each with its own cases, come together."""
     cells: dict[tuple[int, str], dict[str, Score]] = defaultdict(dict)
     for score in scores:
         other = cells[score.seed, score.case].setdefault(score.class_name, score)
@@ -129,16 +130,16 @@ def case_table(scores: Iterable[Score]) -> CaseTable:
     values = np.full((len(seeds), len(cases)), np.nan)
     for r, seed in enumerate(seeds):
         for n, case in enumerate(cases):
-            values[r, n] = _mean([score.dice for score in cells.get((seed, case), {}).values()])
+            values[r, n] = _mean([score.value for score in cells.get((seed, case), {}).values()])
     return CaseTable(tuple(seeds), tuple(cases), values)
 
 
 def curves(scores: Iterable[Score]) -> tuple[Array, Array]:
-    """Epochs (E,) and Dice by run and epoch (R, E), the mean over classes, from the rows of checkpoint "epoch"."""
+    """Epochs (E,) and the metric by run and epoch (R, E), the mean over classes, of the rows of checkpoint "epoch"."""
     cells: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for score in scores:
         if score.checkpoint == "epoch":
-            cells[score.key][score.epoch].append(score.dice)
+            cells[score.key][score.epoch].append(score.value)
     epochs = sorted({epoch for curve in cells.values() for epoch in curve})
     values = [[_mean(curve.get(epoch, [])) for epoch in epochs] for _, curve in sorted(cells.items())]
     return np.array(epochs, dtype=float), np.array(values, dtype=float).reshape(len(values), len(epochs))
@@ -165,17 +166,20 @@ def group(scores: Iterable[Score]) -> Groups:
 
 
 def compare(scores: Sequence[Score], options: Options | None = None) -> list[Result]:
-    """Everything that is said of every row under every (data set, noise), in the order of the scores."""
-    options, groups = options or Options(), group(scores)
+    """What the metric of ``options`` says of every row under every (data set, noise), in the order of the scores."""
+    options = options or Options()
+    groups = group(score for score in scores if score.metric == options.measure.name)
     tables = {place: case_table(found["last"]) for place, found in groups.items()}
     results = {place: _alone(place, found, tables[place], options) for place, found in groups.items()}
+    sign = options.measure.sign
     for place, result in results.items():
         if (beside := _find(results, place, options.reference)) in (None, place):
             continue
         apart = difference(tables[place], tables[beside])
         interval = bootstrap(apart, level=options.level, draws=options.draws, seed=options.seed)
         truth = _truth(results, place, options)
-        recovered = gap(result.last.mean, results[beside].last.mean, truth, options.least_gap)
+        ours, theirs = result.last.mean, results[beside].last.mean
+        recovered = gap(sign * ours, sign * theirs, sign * truth, options.measure.least_gap)
         results[place] = replace(result, difference=interval, p=wilcoxon(apart), truth=truth, gap=recovered)
     return _holm(list(results.values()), options)
 
@@ -191,7 +195,9 @@ def ranking(results: Sequence[Result], options: Options) -> Ranks:
     settings = list(dict.fromkeys((r.dataset, r.noise, r.row.network) for r in competing))
     table = np.full((len(settings), len(names)), np.nan)
     for r in competing:
-        table[settings.index((r.dataset, r.noise, r.row.network)), names.index(row_name(r.row))] = r.last.mean
+        table[settings.index((r.dataset, r.noise, r.row.network)), names.index(row_name(r.row))] = (
+            options.measure.sign * r.last.mean
+        )
     if not names:
         return Ranks((), (), 0, math.nan)
     mean, number = mean_ranks(table)
@@ -249,7 +255,7 @@ def _find(results: Mapping[Place, Result], place: Place, method: str) -> Place |
 
 
 def _truth(results: Mapping[Place, Result], place: Place, options: Options) -> float:
-    """Mean Dice of what learned from true masks: beside the row, else where noise is none; NaN where nothing did."""
+    """The mean of what learned from true masks: beside the row, else where noise is none; NaN where nothing did."""
     dataset, noise, row = place
     places = [(noise, options.truth), (options.clean, options.truth), (options.clean, options.reference)]
     found = (_find(results, (dataset, where, row), method) for where, method in places)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,15 @@ from ..data.layout import is_decathlon, read_json_object
 from ..data.phantom import write_phantom
 from ..data.prepare import prepare
 from ..data.prepare.sources import recognise
-from ..data.splits import split
 from ..errors import InputError
 from ..progress import track
 from ..types import IGNORE, Trust
 from ..verbs.simulate import simulate
-from .plan import BenchPlan, DataSpec, Labels, NoiseSpec
+from .plan import BenchPlan, DataSpec, NoiseSpec
 
 BESIDE = ("dataset.json", "splits_final.json", "supervision.csv")
 TEST = 0.2
 """Share of a folder's cases that is kept for testing, if the plan names none."""
-Most = tuple[int | None, int | None]
-"""How many cases to train and to measure on at most; None: all."""
 Table = list[list[int]]
 """Pixels of a case by given class (rows) and true class (columns)."""
 
@@ -83,14 +80,16 @@ def check_data(plan: BenchPlan) -> None:
         for row, method in plan.methods.items():
             if method.datasets is not None and name not in method.datasets:
                 continue
-            if method.given() in ("given_and_clean", "clean") and not own and not plan.clean:
+            bare = [kind for kind in plan.noises_of(method) if not plan.clean_under(kind)]
+            if method.given() in ("given_and_clean", "clean") and not own and bare:
                 raise InputError(
                     f"{plan.file}: methods.{row}: {method.method} needs clean cases and {name} has none; "
                     "set clean: 0.1, or mark some in supervision.csv."
                 )
         count = min(len(trust), spec.train_cases or len(trust))
-        if plan.clean and not own and round(plan.clean * count) >= count:
-            raise InputError(f"{place}: clean={plan.clean:g} leaves none of its {count} cases noisy; lower it.")
+        for clean in map(plan.clean_under, plan.noises):
+            if clean and not own and round(clean * count) >= count:
+                raise InputError(f"{place}: clean={clean:g} leaves none of its {count} cases noisy; lower it.")
 
 
 def _survey(spec: DataSpec, plan: BenchPlan) -> tuple[list[Trust], bool]:
@@ -136,7 +135,8 @@ def _material(plan: BenchPlan, name: str, folder: Path) -> Material:
         made = {"said": said, "files": files, "noises": {}}
         write_json(record, made)
     _same(made["files"], files, name, folder)
-    kinds = {kind: wanted for kind in plan.noises if (wanted := plan.noise_on(name, kind)) is not None}
+    noises = ((kind, plan.noise_on(name, kind)) for kind in plan.noises)
+    kinds = {kind: wanted for kind, wanted in noises if wanted is not None and wanted.noise}
     for kind, wanted in kinds.items():
         if kind not in made["noises"]:
             made["noises"][kind] = _spoil(true, folder / kind, wanted)
@@ -196,6 +196,7 @@ def _same(before: Mapping[str, str], now: Mapping[str, str], name: str, folder: 
 def _spoil(true: Dataset, copy: Path, wanted: NoiseSpec) -> dict[str, Any]:
     """Make a noisy copy; what was done, digests of its labels, and what is wrong in each."""
     shutil.rmtree(copy, ignore_errors=True)  # of a call that was killed
+    assert wanted.noise is not None
     simulate(true.root, copy, wanted.noise, wanted.parameters, wanted.fraction, wanted.seed, wanted.target_dice)
     given = open_dataset(copy)
     truth = {case.name: case.label for case in true.train}
@@ -205,7 +206,7 @@ def _spoil(true: Dataset, copy: Path, wanted: NoiseSpec) -> dict[str, Any]:
         if case.label is not None and (path := truth[case.name]) is not None
     }
     labels = {case.name: case.label for case in given.train if case.label is not None}
-    return {"said": wanted.model_dump(mode="json"), "labels": _digests(labels, "Reading labels"), "tables": tables}
+    return {"said": wanted.of_masks(), "labels": _digests(labels, "Reading labels"), "tables": tables}
 
 
 def _table(given: Path, true: Path, classes: int, ignore: int | None) -> Table:
@@ -218,44 +219,9 @@ def _table(given: Path, true: Path, classes: int, ignore: int | None) -> Table:
 
 def _check_copy(plan: BenchPlan, name: str, copy: Path, wanted: NoiseSpec, made: Mapping[str, Any]) -> None:
     """The copy must be what the plan says, and what it was when it was made."""
-    if made["said"] != wanted.model_dump(mode="json"):
+    if made["said"] != wanted.of_masks():
         raise InputError(
             f"{plan.file}: noises.{copy.name} was made otherwise for {name} in {copy}; give it a name of its own."
         )
     labels = {case.name: case.label for case in open_dataset(copy).train if case.label is not None}
     _same(made["labels"], _digests(labels, "Reading labels"), f"{name}/{copy.name}", copy.parent)
-
-
-def deal(
-    true: Dataset, given: Dataset, labels: Labels, clean: float, fold: int | None, most: Most = (None, None)
-) -> tuple[list[Case], list[Case]]:
-    """The cases to train on, and those to measure on with their true labels.
-
-    Those that keep their true masks are the data set's own clean cases, or else ``clean`` of the training cases,
-    evenly spread over their names: the same for every method and seed.
-    """
-    truth = {case.name: replace(case, trust=Trust.CLEAN) for case in true.train}
-    if fold is None:
-        train: Iterable[Case] = given.train
-        test = [replace(case, label=case.reference, trust=Trust.CLEAN) for case in true.test]
-    else:
-        train, held = split(given, fold)
-        test = [truth[case.name] for case in held]
-    cases, test = _spread(train, most[0]), _spread(test, most[1])
-    if labels == "truth":
-        return [truth[case.name] for case in cases], test
-    if labels == "given":
-        return cases, test
-    own = {case.name for case in cases if case.trust is Trust.CLEAN}
-    names = [case.name for case in cases if case.label is not None]
-    count = max(1, round(clean * len(names)))
-    chosen = own or {names[place * len(names) // count] for place in range(count)}
-    kept = [truth[case.name] if case.name in chosen else case for case in cases]
-    return [case for case in kept if labels != "clean" or case.name in chosen], test
-
-
-def _spread(cases: Iterable[Case], count: int | None) -> list[Case]:
-    """``count`` of the cases, evenly spread over their names, in order; all where there are no more."""
-    every = sorted(cases, key=lambda case: case.name)
-    count = len(every) if count is None else min(count, len(every))
-    return [every[place * len(every) // count] for place in range(count)]

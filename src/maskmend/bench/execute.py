@@ -14,7 +14,6 @@ from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InputError
@@ -27,6 +26,8 @@ Ended = tuple[Run, str | None]
 """A run, and why it ended without a word of its own: None if it left ``done.json``."""
 POLL_S = 5.0
 """Between two looks at the jobs of a cluster."""
+RETRIES = 3
+"""How often Ray begins a run again whose worker died."""
 
 
 def check_engine(engine: str) -> None:
@@ -155,7 +156,7 @@ def _start(gpu: str | None) -> tuple[Connection, BaseProcess]:
 
 
 def _serve(pipe: Connection, gpu: str | None) -> None:
-    """The life of a process: take a run, run it, say how that went. What it prints goes to the run's log.txt."""
+    """The life of a process: take a run, run it, say how that went."""
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     while True:
@@ -165,18 +166,17 @@ def _serve(pipe: Connection, gpu: str | None) -> None:
             return
         if run is None:
             return
-        _log_to(run.folder / "log.txt")
-        said = _tried(partial(run_one, run))
-        sys.stdout.flush()
-        pipe.send(said)
+        pipe.send(_tried(partial(logged, run)))
 
 
-def _log_to(path: Path) -> None:
-    """Standard output and error go to the end of this file from here on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+def logged(run: Run) -> None:
+    """``run_one`` in a process of its own: what it prints goes to the end of the run's log.txt."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with (run.folder / "log.txt").open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    run_one(run)
+    sys.stdout.flush()
 
 
 def _gpus(device: str) -> list[str]:
@@ -193,10 +193,18 @@ def _gpus(device: str) -> list[str]:
 
 
 def _ray(runs: Sequence[Run], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
-    """A task a run, on the cluster that Ray finds (RAY_ADDRESS). ``options`` are those of ``ray.remote``."""
+    """A task a run, on the cluster that Ray finds (RAY_ADDRESS), or on one of its own on this machine.
+
+    ``options`` are those of ``ray.remote``. A task whose worker dies is begun again elsewhere by Ray, and goes on from
+    the run's last checkpoint.
+    """
     ray: Any = import_module("ray")
-    ray.init(ignore_reinit_error=True)
-    remote = ray.remote(**{"num_cpus": 1, "max_retries": 0, "max_calls": 1, **options})(run_one)
+    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    defaults = {"num_cpus": 1, "max_retries": RETRIES, **({"max_calls": 1} if options.get("num_gpus") else {})}
+    try:
+        remote = ray.remote(**{**defaults, **options})(logged)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--engine ray: {reason(error)}; give options that ray.remote knows.") from error
     rest = iter(runs)
     waiting = {remote.remote(run): run for run in islice(rest, jobs or len(runs))}
     while waiting:
@@ -208,14 +216,16 @@ def _ray(runs: Sequence[Run], jobs: int | None, options: Mapping[str, Any]) -> I
 
 
 def _slurm(runs: Sequence[Run], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
-    """An array of jobs, one a run, waited for. ``options`` are those of submitit: ``slurm_partition``, …"""
+    """An array of jobs, one a run, waited for. ``options`` are those of submitit: ``slurm_partition``, …, and
+    ``cluster=local``, which tries it on this machine."""
     submitit: Any = import_module("submitit")
     most = {"slurm_array_parallelism": jobs} if jobs else {}
+    asked = {"name": "maskmend", "cpus_per_task": 1, **most, **options}
     try:
-        executor = submitit.AutoExecutor(folder=str(runs[0].out / "slurm"), cluster="slurm")
-        executor.update_parameters(**{"name": "maskmend", "cpus_per_task": 1, **most, **options})
+        executor = submitit.AutoExecutor(folder=str(runs[0].out / "slurm"), cluster=asked.pop("cluster", "slurm"))
+        executor.update_parameters(**asked)
         with executor.batch():
-            submitted = [executor.submit(run_one, run) for run in runs]
+            submitted = [executor.submit(logged, run) for run in runs]
     except (RuntimeError, TypeError, ValueError, NameError) as error:
         raise InputError(
             f"--engine slurm: {reason(error)}; run it where srun is, with options submitit knows."

@@ -16,6 +16,7 @@ import numpy as np
 
 from .compare import Options, Result, at_place, compare, group, places, ranking, row_name, slug
 from .compare import curves as cut_curves
+from .measures import DICE
 from .scores import Score
 from .statistics import Interval
 from .statistics import critical_difference as distance
@@ -40,7 +41,7 @@ def draw(folder: Path, scores: Sequence[Score], results: Sequence[Result], optio
         drawn[caption] = critical_difference(ranks.names, ranks.mean, ranks.settings, folder / "ranks")
     for place in places(results):
         name = "__".join(map(slug, place))
-        here = [score for score in scores if (score.dataset, score.noise) == place]
+        here = [score for score in scores if (score.dataset, score.noise, score.metric) == (*place, DICE.name)]
         if any(score.checkpoint == "epoch" for score in here):
             caption = f"{', '.join(place)}: Dice by epoch, mean over runs; band: sd over runs"
             drawn[caption] = curves(here, folder / f"curves_{name}")

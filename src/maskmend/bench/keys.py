@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,23 @@ from .. import __version__
 from ..config import RunConfig
 from ..data.cache import digest
 from ..errors import InputError
-from .data import Material, Most, Wrong, deal
-from .plan import NONE, BenchPlan, Labels, combinations, settings
+from .data import Material, Wrong
+from .deal import Deal
+from .plan import NONE, BenchPlan, DataSpec, Labels, MethodSpec, combinations, settings
 
 IDLE = {"train": ("threads", "save_every", "log_every"), "events": ("tensorboard", "mlflow")}
 """Settings that change how a run is made or told, not what comes out."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """Dice ``every`` so many epochs and after each of the ``last`` ones; in the end all ``metrics``. Against the label,
+    or against that of each of the ``raters``."""
+
+    every: int
+    last: int
+    metrics: tuple[str, ...]
+    raters: bool
 
 
 @dataclass(frozen=True)
@@ -35,14 +48,11 @@ class Run:
     config: RunConfig
     words: tuple[str, ...]
     oracle: tuple[str, ...]
+    reported: str
     true: Path
     given: Path
-    labels: Labels
-    clean: float
-    fold: int | None
-    most: Most
-    every: int
-    last: int
+    deal: Deal
+    measuring: Measuring
     device: str = "auto"
     threads: int | None = None
 
@@ -53,7 +63,7 @@ class Run:
     @property
     def name(self) -> str:
         """As a person calls it."""
-        part = "" if self.fold is None else f" fold {self.fold}"
+        part = "" if self.deal.fold is None else f" fold {self.deal.fold}"
         return f"{self.dataset}/{self.noise}/{self.method}/{self.network} seed {self.seed}{part}"
 
     def done(self) -> dict[str, Any] | None:
@@ -65,12 +75,13 @@ class Run:
     def about(self) -> dict[str, Any]:
         """The content of ``run.json``."""
         names = ("dataset", "noise", "method", "preset", "network", "seed", "words", "oracle", "key")
-        more = {"method_name": self.config.method_name, "labels": self.labels, "clean": self.clean, "fold": self.fold}
-        return {name: getattr(self, name) for name in names} | more | {"version": __version__, "last": self.last}
+        more = {"method_name": self.config.method_name, "reported": self.reported, "version": __version__}
+        return {name: getattr(self, name) for name in names} | more | asdict(self.deal) | asdict(self.measuring)
 
 
 def runs_of(plan: BenchPlan, materials: Mapping[str, Material], out: Path) -> list[Run]:
-    """Every run that the plan asks for, the first seed's first.
+    """Every run that the plan asks for, the first seed's first. Of a row that no noise reaches, one run may stand under
+    several noises: its key is the same.
 
     Raises:
         InputError: two rows are the same run.
@@ -80,11 +91,8 @@ def runs_of(plan: BenchPlan, materials: Mapping[str, Material], out: Path) -> li
     ]
     seen: dict[str, Run] = {}
     for run in runs:
-        if run.key in seen:
-            raise InputError(
-                f"{plan.file}: {seen[run.key].name} and {run.name} are the same run; take one of them out."
-            )
-        seen[run.key] = run
+        if (other := seen.setdefault(run.key, run)).noise == run.noise and other is not run:
+            raise InputError(f"{plan.file}: {other.name} and {run.name} are the same run; take one of them out.")
     return runs
 
 
@@ -93,40 +101,53 @@ def _of_row(
 ) -> Iterator[Run]:
     """The runs of (data set, method, network) with one seed: one a noise and fold; one a fold if it meets no noise."""
     dataset, name, network = row
-    method, data, labels = plan.methods[name], materials[dataset], plan.methods[name].given()
-    most = (plan.datasets[dataset].train_cases, plan.datasets[dataset].test_cases)
-    untouched = labels in ("truth", "clean")
-    noises = [NONE] if untouched else [noise for noise in plan.noises if noise in (method.noises or plan.noises)]
-    for noise in noises:
-        wanted = plan.noise_on(dataset, noise) if noise != NONE else None
-        for fold in plan.datasets[dataset].folds or (None,):
-            train, _ = deal(data.true, data.given(noise), labels, plan.clean, fold, most)
-            tau = _tau(plan, row, data.wrong(noise, train)) if plan.tau else None
-            config, words = settings(plan, row, seed, fold, tau)
-            kept = plan.clean if labels in ("given_and_clean", "clean") else 0.0
-            given = {"data": data.digest, "noise": wanted and wanted.model_dump(mode="json"), "labels": labels}
-            measured = {"most": most, "every": plan.budget.every, "last": plan.last, "version": __version__}
-            yield Run(
-                out=out,
-                key=digest({"config": trimmed(config), "clean": kept, **given, **measured})[:16],
-                dataset=dataset,
-                noise=noise,
-                method=name,
-                preset=method.preset,
-                network=network,
-                seed=seed,
-                config=config,
-                words=words,
-                oracle=_oracle(labels, tau),
-                true=data.true.root.resolve(),
-                given=data.given(noise).root.resolve(),
-                labels=labels,
-                clean=kept,
-                fold=fold,
-                most=most,
-                every=plan.budget.every,
-                last=plan.last,
-            )
+    method, data, spec = plan.methods[name], materials[dataset], plan.datasets[dataset]
+    measuring = Measuring(plan.budget.every, plan.last, plan.metrics, spec.raters)
+    for noise, fold in product(_noises(plan, method), spec.folds or (None,)):
+        deal = _deal(plan, spec, method, noise, fold)
+        wanted = plan.noise_on(dataset, noise) if deal.labels in ("given", "given_and_clean") else None
+        train, _ = deal.cases(data.true, data.given(noise))
+        tau = _tau(plan, row, data.wrong(noise, train)) if plan.tau else None
+        config, words = settings(plan, row, seed, fold, tau)
+        given = {"data": data.digest, "noise": wanted and wanted.of_masks(), "deal": asdict(deal)}
+        how = {"config": trimmed(config), "measured": asdict(measuring), "version": __version__}
+        yield Run(
+            out=out,
+            key=digest({**how, **given})[:16],
+            dataset=dataset,
+            noise=noise,
+            method=name,
+            preset=method.preset,
+            network=network,
+            seed=seed,
+            config=config,
+            words=words,
+            oracle=_oracle(deal.labels, tau),
+            reported=method.reported,
+            true=data.true.root.resolve(),
+            given=data.given(noise).root.resolve(),
+            deal=deal,
+            measuring=measuring,
+        )
+
+
+def _noises(plan: BenchPlan, method: MethodSpec) -> list[str]:
+    """The noises a row is run under: none for what no noise reaches, but those whose share of clean cases differs."""
+    if method.given() == "truth" or (method.given() == "clean" and not _clean_differs(plan)):
+        return [NONE]
+    return plan.noises_of(method)
+
+
+def _clean_differs(plan: BenchPlan) -> bool:
+    return len({plan.clean_under(noise) for noise in plan.noises} | {plan.clean}) > 1
+
+
+def _deal(plan: BenchPlan, spec: DataSpec, method: MethodSpec, noise: str, fold: int | None) -> Deal:
+    """What a run is given; only what makes a difference to it."""
+    wanted, labels = plan.noises.get(noise), method.given()
+    unlabeled = wanted.unlabeled if wanted and labels in ("given", "given_and_clean") else 0.0
+    clean = plan.clean_under(noise) if unlabeled or labels in ("given_and_clean", "clean") else 0.0
+    return Deal(labels, clean, unlabeled, fold, spec.train_cases, spec.test_cases)
 
 
 def _oracle(labels: Labels, tau: str | None) -> tuple[str, ...]:

@@ -52,8 +52,8 @@ def read_runs(about: Iterable[Mapping[str, Any]], out: Path) -> Runs:
     for run in about:
         key, folder = str(run["key"]), out / "runs" / str(run["key"])
         done = _content(folder / "done.json")
-        name = str(run.get("method_name") or run["method"])
-        methods[str(run["method"])] = name + REPORTED_AS.get(str(run.get("labels")), "")
+        name = str(run.get("method_name") or run["method"]) + REPORTED_AS.get(str(run.get("labels")), "")
+        methods[str(run["method"])] = str(run.get("reported") or name)
         words = ["tau" if str(word).startswith("method.tau") else str(word) for word in run.get("oracle", ())]
         words += [BY_LABELS[labels]] if (labels := run.get("labels")) in BY_LABELS else []
         settings = _content(folder / "config.yaml").get("method") or {}

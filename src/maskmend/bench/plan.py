@@ -16,12 +16,11 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, PrivateAttr
 
-from .. import methods, noise
+from .. import methods
 from ..config import RunConfig, load_config, parse, read_tree
 from ..errors import InputError
-from ..noise import Kind
 from ..types import Config
-from ..verbs.corruption import KINDS
+from .measures import DICE
 
 Labels = Literal["given", "given_and_clean", "clean", "truth"]
 NONE = "none"
@@ -53,17 +52,26 @@ class DataSpec(Config):
     train_cases: int | None = Field(None, ge=2, description="learn from so many cases only, spread over their names")
     test_cases: int | None = Field(None, ge=1, description="measure on so many cases only, spread over their names")
     words: tuple[str, ...] = Field((), description="settings of all runs on it, such as data.size=[64,64]")
+    raters: bool = Field(False, description="measure against each rater of labelsTs_raters, not against the label")
+    reported: str = Field("", description="what papers' numbers call it, if not as the plan does")
     noises: dict[str, dict[str, Any]] = Field({}, description="parameters of noises that are others here")
 
 
 class NoiseSpec(Config):
-    """What ``maskmend simulate`` does to the training masks."""
+    """What becomes of the training masks: what ``maskmend simulate`` does to them, and which are hidden."""
 
-    noise: str
+    noise: str | None = Field(None, description="the simulator; None: masks stay as they are")
     parameters: dict[str, Any] = Field({}, description="other than the noise's defaults")
     fraction: float = Field(1.0, ge=0, le=1, description="share of the training masks that are corrupted")
     target_dice: float | None = Field(None, gt=0, lt=1, description="as strong as it must be to leave this Dice")
     seed: int = Field(0, ge=0, description="of the noise; the runs' seeds are others")
+    clean: float | None = Field(None, ge=0, lt=1, description="other than the plan's, under this noise")
+    unlabeled: float = Field(0.0, ge=0, le=1, description="share of the cases, clean ones aside, without a mask")
+    reported: str = Field("", description="what papers' numbers call it, if not as the plan does")
+
+    def of_masks(self) -> dict[str, Any]:
+        """What decides how masks are corrupted."""
+        return self.model_dump(mode="json", exclude={"clean", "unlabeled", "reported"})
 
 
 class MethodSpec(Config):
@@ -78,6 +86,7 @@ class MethodSpec(Config):
     words_on: dict[str, tuple[str, ...]] = Field({}, description="more words, by data set")
     datasets: tuple[str, ...] | None = Field(None, description="run on these alone")
     noises: tuple[str, ...] | None = Field(None, description="run under these alone")
+    reported: str = Field("", description="what papers' numbers file it under, if not under the method")
 
     def given(self) -> Labels:
         """Which labels it gets."""
@@ -113,6 +122,8 @@ class BenchPlan(Config):
     budget: Budget = Budget()
     tau: bool = Field(False, description="tell methods that have a tau the true share of wrong pixels: an oracle")
     last: int = Field(5, gt=0, description="epochs at the end that a figure averages")
+    metrics: tuple[str, ...] = Field((DICE.name,), min_length=1, description="measured at the end; tables for each")
+    reported: dict[str, str] = Field({}, description="which numbers of papers stand beside ours: paper, table, …")
     _file: Path = PrivateAttr(Path("plan.yaml"))
 
     @property
@@ -125,6 +136,15 @@ class BenchPlan(Config):
         found = self.noises.get(name)
         own = self.datasets[dataset].noises.get(name)
         return found and found.model_copy(update={"parameters": found.parameters | (own or {})})
+
+    def noises_of(self, method: MethodSpec) -> list[str]:
+        """The noises a row is run under."""
+        return [name for name in self.noises if name in (method.noises or self.noises)]
+
+    def clean_under(self, noise: str) -> float:
+        """The share of cases that keep true masks for who needs some."""
+        spec = self.noises.get(noise)
+        return self.clean if spec is None or spec.clean is None else spec.clean
 
     def place(self, path: str) -> Path:
         """A path of the plan: ~ and $VARIABLES are filled in, a relative one begins at the plan's folder."""
@@ -190,27 +210,17 @@ def _group(tree: Mapping[str, Any], key: str, cls: type[C], short: Callable[[str
     return found
 
 
-def check(plan: BenchPlan) -> None:
-    """Raise InputError for whatever in the plan cannot work, the data themselves aside; nothing is run or written."""
-    for name, spec in plan.datasets.items():
-        if (spec.path is None) == (spec.phantom is None):
-            raise InputError(f"{plan.file}: datasets.{name} needs a path or a phantom, one of the two; correct it.")
-        _known(plan, f"datasets.{name}.noises", spec.noises, plan.noises)
-        for kind in plan.noises:
-            if (wanted := plan.noise_on(name, kind)) is not None:
-                with_place(plan, f"noises.{kind}", partial(_build, wanted))
-    if NONE in plan.noises and plan.noises[NONE] is not None:
-        raise InputError(f"{plan.file}: the noise {NONE!r} is where no noise is; give noises.{NONE} another name.")
-    for name, method in plan.methods.items():
-        _known(plan, f"methods.{name}.datasets", method.datasets or (), plan.datasets)
-        _known(plan, f"methods.{name}.noises", method.noises or (), plan.noises)
-        _known(plan, f"methods.{name}.words_on", method.words_on, plan.datasets)
-    for dataset, method_name, network in combinations(plan):
-        with_place(plan, f"methods.{method_name}", partial(settings, plan, (dataset, method_name, network), 0))
-
-
-def _build(spec: NoiseSpec) -> Kind:
-    return noise.build(noise.find(spec.noise, KINDS), spec.parameters)
+def reported_cells(plan: BenchPlan) -> dict[tuple[str, str], list[dict[str, str]]]:
+    """Which numbers of papers, as ``reported.find`` takes them, stand beside ours under each (data set, noise)."""
+    noises = {NONE: None, **plan.noises}
+    return {
+        (dataset, noise): [
+            plan.reported
+            | {"dataset": spec.reported or dataset, "noise_setting": (wanted and wanted.reported) or noise}
+        ]
+        for dataset, spec in plan.datasets.items()
+        for noise, wanted in noises.items()
+    }
 
 
 def combinations(plan: BenchPlan) -> Iterator[tuple[str, str, str]]:
@@ -263,11 +273,3 @@ def with_place(plan: BenchPlan, place: str, work: Callable[[], Any]) -> None:
         work()
     except InputError as error:
         raise InputError(f"{plan.file}: {place}: {error}") from None
-
-
-def _known(plan: BenchPlan, place: str, names: Any, known: Mapping[str, Any]) -> None:
-    for name in names:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            cure = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
-            raise InputError(f"{plan.file}: {place} names {name!r}, which the plan has not; {cure}")

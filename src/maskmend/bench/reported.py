@@ -56,6 +56,9 @@ class Reported:
         return f"{self.mean} ± {self.std}" if self.std else self.mean
 
 
+FIELDS = tuple(field.name for field in fields(Reported))
+
+
 @cache
 def load() -> tuple[Reported, ...]:
     """Every reported number, in the order of the file."""
@@ -68,17 +71,16 @@ def find(**wanted: str) -> list[Reported]:
 
     Letters' case does not matter. ``noise_setting`` may be the code before its bracket: "S_R" finds "S_R (Markov, …)".
     """
-    names = {field.name for field in fields(Reported)}
-    if unknown := sorted(wanted.keys() - names):
-        raise ValueError(f"no such fields: {', '.join(unknown)}; there are {', '.join(sorted(names))}")
-    return [row for row in load() if all(_is(getattr(row, name), name, value) for name, value in wanted.items())]
+    if unknown := sorted(wanted.keys() - set(FIELDS)):
+        raise ValueError(f"no such fields: {', '.join(unknown)}; there are {', '.join(FIELDS)}")
+    return [row for row in load() if all(same(getattr(row, name), name, value) for name, value in wanted.items())]
 
 
-def headline(rows: Iterable[Reported]) -> list[Reported]:
-    """The cells a table of Dice shows: of the whole training set and the paper's own backbone where it varies them, the
-    average where there is one beside its parts. How good the training labels were is no result of a model, and is left
-    out."""
-    found = [row for row in rows if row.metric == "Dice" and not row.note.startswith("Dice of ")]
+def headline(rows: Iterable[Reported], metric: str = "Dice") -> list[Reported]:
+    """The cells a table of a metric shows: of the whole training set and the paper's own backbone where it varies them,
+    the average where there is one beside its parts. How good the training labels were is no result of a model, and is
+    left out."""
+    found = [row for row in rows if row.metric == metric and not row.note.startswith("Dice of ")]
     found = [row for row in found if "backbone=" not in row.train_setting]
     whole = [row for row in found if not row.train_setting or "100% of images" in row.train_setting]
     means = [row for row in whole or found if row.structure in ("average", "vs mean")]
@@ -114,6 +116,7 @@ def _checkpoint(row: Reported) -> str:
     return row.checkpoint[0] if row.checkpoint[1:7] == "-model" else ""
 
 
-def _is(value: str, name: str, wanted: str) -> bool:
+def same(value: str, name: str, wanted: str) -> bool:
+    """Whether the field ``name`` of a cell is what is ``wanted``, as ``find`` takes it."""
     value, wanted = value.casefold(), wanted.casefold()
     return value == wanted or (name == "noise_setting" and value.partition(" (")[0] == wanted)

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from ..data.cache import Cache, default_cache
-from ..data.dataset import open_dataset
-from ..data.formats import write_json
+from ..data.dataset import Case, open_dataset
+from ..data.formats import replacing, write_json
 from ..data.plan import Plan, make_plan
 from ..data.refined import RefinedStore
 from ..data.trainset import CaseSet
@@ -29,9 +29,13 @@ from ..methods import Method
 from ..networks import Network, total_stride
 from ..verbs.runs import build_method, load_weights, write_run
 from ..verbs.train import make_fit
-from .data import deal
+from .deal import raters_of
 from .keys import Run
+from .measures import DICE, measured
 from .scores import Checkpoint, Score
+
+CHECKPOINTS: tuple[Checkpoint, ...] = ("last", "best")
+"""What is measured case by case."""
 
 
 def run_one(run: Run) -> None:
@@ -62,42 +66,102 @@ def _train(run: Run) -> dict[str, Any]:
         torch.set_num_threads(run.threads)
     world = launch(run.device)
     fit, validation = _fit(run, world)
-    fit.method.eval()
     steps = len(fit.data.schedule(run.seed, 0, run.config.train.batch, run.config.train.steps))
-    fit.validate = when_due(fit, validation, steps, run)
-    fit.run()
+    validating = Stopwatch(when_due(fit, validation, steps, run))
+    fit.validate, training = validating, Stopwatch(fit.run)
+    begun = (run.folder / "last.ckpt").exists()
+    training()
+    write_measured(run, fit.method, validation, "last")
     best = checkpoint.load(run.folder / "best.ckpt", run.config.method_name)
     if best["done"] == fit.done:
-        shutil.copyfile(run.folder / "cases.csv", run.folder / "best.csv")
+        shutil.copyfile(run.folder / "last.csv", run.folder / "best.csv")
     else:
         load_weights(fit.method, best, run.folder / "best.ckpt")
-        replace(validation, table=run.folder / "best.csv")(fit.method.eval())
+        write_measured(run, fit.method, validation, "best")
     epochs = {event["step"]: event["epoch"] for event in read_events(run.folder, "validation")}
     return {
         "epochs": fit.done / steps,
         "last_epoch": epochs[fit.done],
         "best_epoch": epochs[best["done"]],
         "device": str(world.device),
-        "predicts_with": predicts_with(fit, validation.plan),
+        "training_seconds": None if begun else round(training.seconds - validating.seconds, 3),
+        **of_prediction(fit, validation.plan),
     }
 
 
-def predicts_with(fit: Fit, plan: Plan) -> int:
-    """How many networks the trained method asks for one prediction: a mark beside its scores."""
+class Stopwatch:
+    """A function, and the seconds spent in it."""
+
+    def __init__(self, work: Callable[..., Any]) -> None:
+        self.work, self.seconds = work, 0.0
+
+    def __call__(self, *args: Any) -> Any:
+        start = time.monotonic()
+        try:
+            return self.work(*args)
+        finally:
+            self.seconds += time.monotonic() - start
+
+
+def of_prediction(fit: Fit, plan: Plan, times: int = 3) -> dict[str, float]:
+    """How many networks the trained method asks for one prediction, a mark beside its scores; and how long one patch
+    takes, the fastest of some ``times``, in milliseconds."""
     asked: set[nn.Module] = set()
     networks = [module for module in fit.method.modules() if isinstance(module, Network)]
     hooks = [network.register_forward_hook(lambda module, *_: asked.add(module)) for network in networks]
+    patch = torch.zeros(1, plan.channels, *plan.patch, device=fit.world.device)
+    seconds = []
     with torch.inference_mode():
-        fit.method.eval().predict(torch.zeros(1, plan.channels, *plan.patch, device=fit.world.device))
+        for _ in range(times):
+            watch = Stopwatch(lambda: fit.method.eval().predict(patch).sum().item())
+            watch()
+            seconds.append(watch.seconds)
     for hook in hooks:
         hook.remove()
-    return len(asked)
+    return {"predicts_with": len(asked), "prediction_ms": round(1000 * min(seconds), 3)}
+
+
+def write_measured(run: Run, method: Method, validation: Validation, name: Checkpoint) -> None:
+    """NAME.csv of the run: every metric of every class of every case that is measured on, under the present weights."""
+    plan, sets = validation.plan, references(run, validation)
+    labels = {name: value for name, value in plan.labels.items() if value}
+    spacing_mm = plan.spacing_mm if plan.size is None else None
+    with replacing(run.folder / f"{name}.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["case", "class", "metric", "value"])
+        for i, predicted in validation.predicted(method.eval(), range(len(validation.cases))):
+            case = validation.cases.names[i]
+            for rater, cases in sets.items():
+                if case not in cases.names:
+                    continue
+                truth = cases.whole(cases.names.index(case))[1].numpy()
+                for of, metric, value in measured(predicted, truth, labels, run.measuring.metrics, spacing_mm):
+                    writer.writerow([case, class_name(of, rater, len(labels)), metric, f"{value:.6f}"])
+
+
+def references(run: Run, validation: Validation) -> dict[str, CaseSet]:
+    """What predictions are measured against, prepared: the true labels, "", or those that each rater drew."""
+    true = validation.cases
+    if not run.measuring.raters:
+        return {"": true}
+    by_rater: dict[str, list[Case]] = {}
+    for case in true.cases:
+        for rater, path in raters_of(case, run.true).items():
+            by_rater.setdefault(rater, []).append(replace(case, label=path))
+    if not by_rater:
+        raise InputError(f"{run.true / 'labelsTs_raters'} holds no rater's label of a test case; leave raters out.")
+    return {r: CaseSet(cases, true.dataset, true.plan, true.cache) for r, cases in sorted(by_rater.items())}
+
+
+def class_name(of: str, rater: str, classes: int) -> str:
+    """What a column of the tables is called; where raters differ and classes do not, the papers' "vs RATER"."""
+    return of if not rater else f"vs {rater}" if classes == 1 else f"{of} vs {rater}"
 
 
 def _fit(run: Run, world: World) -> tuple[Fit, Validation]:
     """The loop of ``verbs.train``, with the test cases and their true labels for validation."""
     true, given = open_dataset(run.true), open_dataset(run.given)
-    train, test = deal(true, given, run.labels, run.clean, run.fold, run.most)
+    train, test = run.deal.cases(true, given)
     plan = make_plan(given, train, run.config.data)
     model = build_method(run.config, plan)
     plan = plan.for_stride(total_stride(model, plan.dims))
@@ -115,8 +179,8 @@ def when_due(fit: Fit, validation: Validation, steps: int, run: Run) -> Callable
 
     def due(method: Method) -> dict[str, float]:
         epoch = fit.done // steps
-        late = epoch > fit.train.epochs - run.last or method.finished()
-        return validation(method) if late or epoch % run.every == 0 else {}
+        late = epoch > fit.train.epochs - run.measuring.last or method.finished()
+        return validation(method) if late or epoch % run.measuring.every == 0 else {}
 
     return due
 
@@ -130,18 +194,16 @@ def scores_of(run: Run) -> Iterator[Score]:
     if done is None or done["failed"] is not None:
         return
 
-    def score(which: Checkpoint, epoch: int, case: str, column: str, dice: float) -> Score:
+    def score(which: Checkpoint, epoch: int, case: str, class_name: str, metric: str, value: float) -> Score:
         names = (run.key, run.dataset, run.noise, run.method, run.preset, run.network, run.seed)
-        return Score(*names, which, epoch, case, column.removeprefix("dice_"), dice)
+        return Score(*names, which, epoch, case, class_name, metric, value)
 
-    tables: tuple[tuple[Checkpoint, str], ...] = (("last", "cases.csv"), ("best", "best.csv"))
-    for which, name in tables:
-        with (run.folder / name).open(newline="", encoding="utf-8") as file:
+    for which in CHECKPOINTS:
+        with (run.folder / f"{which}.csv").open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                case = row.pop("case")
-                for column, value in row.items():
-                    yield score(which, done[f"{which}_epoch"], case, column, float(value))
+                place = (which, done[f"{which}_epoch"], row["case"], row["class"])
+                yield score(*place, row["metric"], float(row["value"]))
     for event in read_events(run.folder, "validation"):
         for column, value in event.items():
             if column.startswith("dice_"):
-                yield score("epoch", event["epoch"], "", column, float(value))
+                yield score("epoch", event["epoch"], "", column.removeprefix("dice_"), DICE.name, float(value))

@@ -1,10 +1,9 @@
-"""What a benchmark measured: one row for each (run, checkpoint, case, class), as CSV."""
+"""What a benchmark measured: one row for each (run, checkpoint, case, class, metric), as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -12,17 +11,19 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import InputError
+from .measures import MEASURES, Measure
 
 Checkpoint = Literal["last", "best", "epoch"]
 
 
 @dataclass(frozen=True)
 class Score:
-    """The Dice of one class of one case, under one checkpoint of one run.
+    """One metric of one class of one case, under one checkpoint of one run.
 
     ``checkpoint``: "last" (the L model, after the last epoch), "best" (the B model, best on validation), or "epoch":
     the mean over all cases after a validated ``epoch``, its ``case`` empty. ``epoch`` is that of the weights, as the
-    run's events count it. ``dice`` is a share in [0, 1]; NaN where neither prediction nor truth holds the class.
+    run's events count it. ``value`` of the ``metric`` (``measures.MEASURES``): shares are in [0, 1], distances 0 or
+    more; NaN where it says nothing, as where neither prediction nor truth holds the class.
     """
 
     key: str
@@ -36,7 +37,8 @@ class Score:
     epoch: int
     case: str
     class_name: str  # the column is called "class"
-    dice: float
+    metric: str
+    value: float
 
 
 COLUMNS = tuple("class" if field.name == "class_name" else field.name for field in fields(Score))
@@ -77,10 +79,16 @@ def _parse(row: dict[str, str | None], place: str) -> Score:
     if checkpoint not in ("last", "best", "epoch"):
         raise InputError(f"{place}: checkpoint is {checkpoint!r}; it must be last, best or epoch")
     try:
-        seed, epoch, dice = int(cells["seed"]), int(cells["epoch"]), float(cells["dice"])
+        seed, epoch, value = int(cells["seed"]), int(cells["epoch"]), float(cells["value"])
     except ValueError as error:
-        raise InputError(f"{place}: {error}; seed and epoch must be whole numbers, dice a number or nan") from None
-    if not (math.isnan(dice) or 0 <= dice <= 1):
-        raise InputError(f"{place}: dice is {dice:g}; it must be a share from 0 to 1, or nan")
-    run = {name: cells[name] for name in ("key", "dataset", "noise", "method", "preset", "network", "case")}
-    return Score(**run, seed=seed, checkpoint=checkpoint, epoch=epoch, class_name=cells["class"], dice=dice)  # type: ignore[arg-type]
+        raise InputError(f"{place}: {error}; seed and epoch must be whole numbers, value a number or nan") from None
+    if (measure := MEASURES.get(cells["metric"])) is None:
+        raise InputError(f"{place}: metric is {cells['metric']!r}; it must be one of {', '.join(MEASURES)}")
+    if value < 0 or (measure.share and value > 1):
+        raise InputError(f"{place}: {measure.name} is {value:g}; it must be {_range(measure)}, or nan")
+    run = {name: cells[name] for name in ("key", "dataset", "noise", "method", "preset", "network", "case", "metric")}
+    return Score(**run, seed=seed, checkpoint=checkpoint, epoch=epoch, class_name=cells["class"], value=value)  # type: ignore[arg-type]
+
+
+def _range(measure: Measure) -> str:
+    return "a share from 0 to 1" if measure.share else "a distance of 0 or more"

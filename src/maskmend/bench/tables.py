@@ -1,7 +1,7 @@
-"""The tables of a benchmark: one for each (data set, noise), one over all of them, and the runs that failed.
+"""The tables of a benchmark: one for each (data set, noise) and metric, one over all of them, and the runs that failed.
 
-Dice in percent. What a row was told that a practitioner does not know is marked on it; what papers report stands in
-columns of their own, headed by the paper, as printed.
+Shares in percent, distances as they are. What a row was told that a practitioner does not know is marked on it; what
+papers report stands in columns of their own, headed by the paper, as printed.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from typing import Any
 from . import figures, render, reported
 from .compare import Options, Result, Row, at_place, compare, places, ranking, row_name, slug
 from .marks import ORACLES, Runs, read_runs
+from .measures import DICE, MEASURES, Measure
 from .render import Table
 from .reported import Reported
 from .scores import Score
-from .statistics import Interval, Spread
+from .statistics import Spread
 
 NAMES = ("method", "preset", "network", "oracle")
 
 
 def setting_table(results: Sequence[Result], options: Options, runs: Runs) -> Table:
     """The results of one (data set, noise); columns that say nothing are left out."""
-    first = results[0]
-    theirs = _reported(results, runs)
+    first, measure = results[0], options.measure
+    theirs = _reported(results, runs, measure)
     classes = list(dict.fromkeys(name for result in results for name in result.classes))
     classes = classes if len(classes) > 1 else []
     ci = f"[{options.level:.0%} CI over cases]"
@@ -40,12 +41,13 @@ def setting_table(results: Sequence[Result], options: Options, runs: Runs) -> Ta
     for r in results:
         cells = [reported.cell(found.get(r.row, [])) for found in theirs.values()]
         rows.append((
-            *_names(r.row, [r], runs), str(r.last.n), str(r.cases), _spread(r.last), _ends(r.interval), _spread(r.best),
-            _late(r.late, options.last), _signed(r.difference), _p(r.p_holm), _share(r.gap),
-            *(_spread(r.classes[c]) if c in r.classes else "" for c in classes), *cells,
+            *_names(r.row, [r], runs), str(r.last.n), str(r.cases), measure.spread(r.last), measure.ends(r.interval),
+            measure.spread(r.best), _late(r.late, options), measure.signed(r.difference), _p(r.p_holm), _share(r.gap),
+            *(measure.spread(r.classes[c]) if c in r.classes else "" for c in classes), *cells,
         ))  # fmt: skip
     legend = [*_legend(results, options, runs), *_caveats(theirs)]
-    return Table(f"{first.dataset}, {first.noise}", tuple(columns), tuple(rows), tuple(legend)).kept()
+    title = f"{first.dataset}, {first.noise}{_of_metric(measure)}"
+    return Table(title, tuple(columns), tuple(rows), tuple(legend)).kept()
 
 
 def summary_table(results: Sequence[Result], options: Options, runs: Runs) -> Table:
@@ -58,19 +60,21 @@ def summary_table(results: Sequence[Result], options: Options, runs: Runs) -> Ta
     rows = []
     for row, found in by_row.items():
         gaps = [r.gap for r in found.values() if not math.isnan(r.gap)]
-        means = [_number(found[place].last.mean) if place in found else "" for place in settings]
+        means = [options.measure.number(found[place].last.mean) if place in found else "" for place in settings]
         rank = rank_of.get(row_name(row), math.nan)
         recovered = f"{_share(sum(gaps) / len(gaps))} ({len(gaps)})" if gaps else ""
         ranked = "" if math.isnan(rank) else f"{rank:.2f}"
         rows.append((*_names(row, found.values(), runs), *means, ranked, recovered))
     heads = [f"{dataset}, {noise}" for dataset, noise in settings]
     columns = (*NAMES, *heads, "mean rank", "mean gap recovered (settings)")
-    legend = ["Dice in percent of the L model (after the last epoch), mean over seeds", *_oracle_legend(results, runs)]
+    measure = options.measure
+    legend = [f"{measure.name} ({measure.means}) of the L model (after the last epoch), mean over seeds"]
+    legend += _oracle_legend(results, runs)
     if ranks.settings:
         legend.append(
             f"ranks: over {ranks.settings} settings (data set, noise, network), those with every ranked method"
         )
-    return Table("Summary", columns, tuple(rows), tuple(legend)).kept()
+    return Table(f"Summary{_of_metric(measure)}", columns, tuple(rows), tuple(legend)).kept()
 
 
 def failure_table(runs: Runs) -> Table:
@@ -78,18 +82,18 @@ def failure_table(runs: Runs) -> Table:
     return Table("Runs that failed", ("run", "reason"), tuple(runs.failed.items()))
 
 
-def results_csv(results: Sequence[Result], runs: Runs) -> Table:
-    """Every number of every result, as shares with all their digits: the file to calculate with."""
+def results_csv(results: Mapping[str, Sequence[Result]], runs: Runs) -> Table:
+    """Every number of every result by metric, shares as shares, with all their digits: the file to calculate with."""
     rows = []
-    for r in results:
+    for metric, r in ((metric, r) for metric, found in results.items() for r in found):
         numbers = (
             r.last.mean, r.last.sd, r.interval.low, r.interval.high, r.best.mean, r.best.sd, r.late.mean, r.late.sd,
             r.late.n, r.difference.estimate, r.difference.low, r.difference.high, r.p, r.p_holm, r.gap,
         )  # fmt: skip
-        cells = (r.dataset, r.noise, *_names(r.row, [r], runs), r.last.n, r.cases, *numbers)
+        cells = (r.dataset, r.noise, *_names(r.row, [r], runs), metric, r.last.n, r.cases, *numbers)
         rows.append(tuple("" if isinstance(c, float) and math.isnan(c) else str(c) for c in cells))
     columns = (
-        "dataset", "noise", *NAMES, "seeds", "cases", "last_mean", "last_sd_seeds",
+        "dataset", "noise", *NAMES, "metric", "seeds", "cases", "last_mean", "last_sd_seeds",
         "last_low", "last_high", "best_mean", "best_sd_seeds", "late_mean", "late_sd_epochs", "late_epochs",
         "difference", "difference_low", "difference_high", "p", "p_holm", "gap",
     )  # fmt: skip
@@ -110,35 +114,51 @@ def write(
     """
     options = options or Options.of(about)
     runs = replace(read_runs(about, out), reported=cells or {})
-    results = compare(scores, options)
-    tables = {"summary": summary_table(results, options, runs)} if results else {}
-    for place in places(results):
-        tables["__".join(map(slug, place))] = setting_table(at_place(results, place), options, runs)
+    metrics = [MEASURES[name] for name in dict.fromkeys(score.metric for score in scores)]
+    each = {measure: replace(options, measure=measure) for measure in metrics}
+    results = {measure: compare(scores, own) for measure, own in each.items()}
+    tables = {name: table for m, own in each.items() for name, table in _of_measure(results[m], own, runs).items()}
     if runs.failed:
         tables["failed"] = failure_table(runs)
     folder = out / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [path for name, table in tables.items() for path in render.write(folder, name, table)]
     paths.append(folder / "results.csv")
-    paths[-1].write_text(render.as_csv(results_csv(results, runs)), encoding="utf-8", newline="")
-    drawn = figures.draw(out / "figures", scores, results, options)
+    every = results_csv({measure.name: found for measure, found in results.items()}, runs)
+    paths[-1].write_text(render.as_csv(every), encoding="utf-8", newline="")
+    drawn = figures.draw(out / "figures", scores, results.get(DICE, []), options)
     captions = {caption: svg.read_text(encoding="utf-8") for caption, (_, svg) in drawn.items()}
     paths.append(out / "report.html")
     paths[-1].write_text(render.html("MaskMend benchmark", list(tables.values()), captions), encoding="utf-8")
     return [*paths, *(path for files in drawn.values() for path in files)]
 
 
-def _reported(results: Sequence[Result], runs: Runs) -> dict[str, dict[Row, list[Reported]]]:
-    """Reported cells of Dice for the rows of one (data set, noise), by paper; papers that know none are left out."""
+def _of_measure(results: Sequence[Result], options: Options, runs: Runs) -> dict[str, Table]:
+    """The tables of one metric by the names of their files."""
+    more = "" if options.measure is DICE else f"__{slug(options.measure.name)}"
+    tables = {f"summary{more}": summary_table(results, options, runs)} if results else {}
+    for place in places(results):
+        tables["__".join(map(slug, place)) + more] = setting_table(at_place(results, place), options, runs)
+    return tables
+
+
+def _of_metric(measure: Measure) -> str:
+    """What a title says of its metric, if that is not the usual one."""
+    return "" if measure is DICE else f": {measure.name}"
+
+
+def _reported(results: Sequence[Result], runs: Runs, measure: Measure) -> dict[str, dict[Row, list[Reported]]]:
+    """Reported cells of a metric for the rows of one (data set, noise), by paper, if it knows any."""
     place = (results[0].dataset, results[0].noise)
     wanted = runs.reported.get(place, [{"dataset": place[0], "noise_setting": place[1]}])
-    cells = reported.headline(cell for query in wanted for cell in reported.find(**query))
+    found = (cell for query in wanted for cell in reported.find(**query))
+    cells = reported.headline(found, measure.reported)
     theirs: dict[str, dict[Row, list[Reported]]] = {}
     for paper in dict.fromkeys(cell.paper for cell in cells):
         own = [cell for cell in cells if cell.paper == paper]
         for row in (result.row for result in results):
-            if found := _of(own, runs.methods.get(row.method, row.method), row.preset):
-                theirs.setdefault(paper, {})[row] = found
+            if of_row := _of(own, runs.methods.get(row.method, row.method), row.preset):
+                theirs.setdefault(paper, {})[row] = of_row
     return theirs
 
 
@@ -155,10 +175,13 @@ def _caveats(theirs: Mapping[str, Mapping[Row, Sequence[Reported]]]) -> list[str
 
 
 def _legend(results: Sequence[Result], options: Options, runs: Runs) -> list[str]:
-    legend = ["Dice in percent", "L model: after the last epoch"]
+    measure = options.measure
+    legend = [f"{measure.name}: {measure.means}", "L model: after the last epoch"]
     if any(r.best.n for r in results):
-        legend.append("B model: of the best epoch, chosen on the very cases it is measured on, and so optimistic")
-    truths = dict.fromkeys(_number(r.truth) for r in results if not math.isnan(r.gap))
+        legend.append(
+            "B model: of the epoch of best Dice, chosen on the very cases it is measured on, and so optimistic"
+        )
+    truths = dict.fromkeys(measure.number(r.truth) for r in results if not math.isnan(r.gap))
     if truths:
         ends = f"{options.reference} and training on true masks ({' or '.join(truths)})"
         legend.append(f"gap recovered: of what lies between {ends}")
@@ -174,30 +197,9 @@ def _names(row: Row, results: Iterable[Result], runs: Runs) -> tuple[str, ...]:
     return row.method, row.preset, row.network, " ".join(runs.marks(results))
 
 
-def _number(share: float) -> str:
-    return "–" if math.isnan(share) else f"{100 * share:.2f}"
-
-
-def _spread(spread: Spread) -> str:
-    if math.isnan(spread.mean):
-        return ""
-    return _number(spread.mean) + ("" if math.isnan(spread.sd) else f" ± {_number(spread.sd)}")
-
-
-def _late(spread: Spread, last: int) -> str:
+def _late(spread: Spread, options: Options) -> str:
     """With the number of epochs where there were fewer than wanted."""
-    return _spread(spread) + (f" (of {spread.n})" if 0 < spread.n < last else "")
-
-
-def _ends(interval: Interval) -> str:
-    return "" if math.isnan(interval.low) else f"[{_number(interval.low)}, {_number(interval.high)}]"
-
-
-def _signed(interval: Interval) -> str:
-    if math.isnan(interval.estimate):
-        return ""
-    ends = "" if math.isnan(interval.low) else f" [{100 * interval.low:+.2f}, {100 * interval.high:+.2f}]"
-    return f"{100 * interval.estimate:+.2f}{ends}"
+    return options.measure.spread(spread) + (f" (of {spread.n})" if 0 < spread.n < options.last else "")
 
 
 def _p(p: float) -> str:

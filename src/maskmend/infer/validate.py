@@ -45,17 +45,20 @@ class Validation:
         return {"dice": _mean(np.array([*means.values()]))} | means
 
     def _scores(self, method: Method, cases: Iterable[int]) -> dict[int, list[float]]:
-        """Dice of each foreground class, by case; cases of one shape go through the model together."""
+        """Dice of each foreground class, by case."""
         rows: dict[int, list[float]] = {}
+        for i, predicted in self.predicted(method, cases):
+            counts = overlap(predicted, self.cases.whole(i)[1].numpy(), range(1, self.plan.classes))
+            rows[i] = [dice(count) for count in counts.values()]
+        return rows
+
+    def predicted(self, method: Method, cases: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Each case and its predicted label (*S); cases of one shape go through the model together."""
         for _, same in groupby(cases, key=lambda i: self.cases.whole(i)[0].shape):
             for some in batched(same, self.config.window_batch):
-                images, labels = zip(*(self.cases.whole(i) for i in some), strict=True)
-                arrays = [image.numpy() for image in images]
-                found = predict_batch(method.predict, arrays, self.plan, self.config, self.world.device)
-                for i, prob, label in zip(some, found, labels, strict=True):
-                    counts = overlap(prob.argmax(0), label.numpy(), range(1, self.plan.classes))
-                    rows[i] = [dice(count) for count in counts.values()]
-        return rows
+                images = [self.cases.whole(i)[0].numpy() for i in some]
+                found = predict_batch(method.predict, images, self.plan, self.config, self.world.device)
+                yield from zip(some, found.argmax(1), strict=True)
 
     def _write(self, names: list[str], scores: np.ndarray) -> None:
         with replacing(self.table) as part, part.open("w", newline="") as file:

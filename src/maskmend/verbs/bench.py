@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..bench import scores, tables
+from ..bench.check import check
 from ..bench.data import check_data, make_data
 from ..bench.execute import EngineName, check_engine, execute
 from ..bench.keys import Run, runs_of
-from ..bench.plan import BenchPlan, check, load_plan
+from ..bench.plan import BenchPlan, load_plan, reported_cells
 from ..bench.run import scores_of
 from ..config import dump
 from ..data.formats import replacing
@@ -77,11 +78,11 @@ def bench(
     runs = runs_of(grid, make_data(grid, output), output)
     for run in runs:
         if retry and (run.done() or {}).get("failed"):
-            shutil.rmtree(run.folder)
-    missing = [run for run in runs if run.done() is None]
+            shutil.rmtree(run.folder, ignore_errors=True)
+    missing = list({run.key: run for run in runs if run.done() is None}.values())
     crashed = execute(missing, engine, jobs, device, options)
     failed = {run.key: done["failed"] for run in runs if (done := run.done()) and done["failed"]} | crashed
-    _write(runs, output)
+    _write(grid, runs, output)
     ended = {run.key for run in runs if run.done() is not None} - failed.keys()
     before = len(ended - {run.key for run in missing})
     named = tuple((run.name, failed[run.key]) for run in runs if run.key in failed)
@@ -103,8 +104,8 @@ def _resolved(plan: BenchPlan) -> BenchPlan:
     return plan.model_copy(update={"datasets": written})
 
 
-def _write(runs: Sequence[Run], output: Path) -> None:
+def _write(plan: BenchPlan, runs: Sequence[Run], output: Path) -> None:
     """scores.csv of all runs that are done, then the tables and figures of it."""
     found = [score for run in runs for score in scores_of(run)]
     scores.write(output / "scores.csv", found)
-    tables.write(found, [run.about() for run in runs], output)
+    tables.write(found, [run.about() for run in runs], output, cells=reported_cells(plan))
