@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from maskmend.bench import execute as module
-from maskmend.bench.execute import check_engine, execute
 from maskmend.bench.deal import Deal
+from maskmend.bench.execute import check_engine, execute
 from maskmend.bench.keys import Measuring, Run
 from maskmend.bench.run import reason
 from maskmend.config import RunConfig

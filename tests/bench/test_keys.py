@@ -191,3 +191,49 @@ def test_fewer_cases_are_spread_over_the_names(made: Path) -> None:
     assert not set(keys(made, datasets={"disks": {"path": "disks", "train_cases": 3}}).values()) & set(
         keys(made).values()
     )
+
+
+def test_hidden_masks_are_the_same_for_all_and_never_those_of_clean_cases(made: Path) -> None:
+    true, given = open_dataset(made / "disks"), open_dataset(made / "out/data/disks/S_R")
+    both, _ = Deal("given_and_clean", 0.34, 0.5).cases(true, given)
+    trust = {case.name: case.trust for case in both}
+    hidden = [name for name, how in trust.items() if how is Trust.UNLABELED]
+    assert [name for name, how in trust.items() if how is Trust.CLEAN] == ["phantom_tr_000", "phantom_tr_003"]
+    assert len(hidden) == 2
+    assert all(case.label is None for case in both if case.name in hidden)
+    seen, _ = Deal("given", 0.34, 0.5).cases(true, given)
+    assert {case.name for case in seen} == trust.keys() - hidden, (
+        "who learns from given masks has no use for the others"
+    )
+    alone, _ = Deal("given_and_clean", 0.34, 1.0).cases(true, given)
+    assert {case.trust for case in alone} == {Trust.CLEAN, Trust.UNLABELED}
+
+
+def test_a_noise_may_only_hide_masks_and_have_clean_cases_of_its_own(made: Path) -> None:
+    noises = {"semi": {"unlabeled": 1.0, "clean": 0.2}, "more": {"unlabeled": 1.0, "clean": 0.5}}
+    rows = {"mean_teacher": None, "few": {"method": "supervised", "labels": "clean"}, "supervised": None, "truth": None}
+    found = {(run.method, run.noise): run for run in runs(made, noises=noises, methods=rows)}
+    assert found.keys() == {(m, n) for m in ("mean_teacher", "few", "supervised") for n in noises} | {("truth", "none")}
+    assert {run.given.name for run in found.values()} == {"disks"}, "no mask is spoilt, so none is copied"
+    counts = {}
+    for (method, noise), run in found.items():
+        train, _ = run.deal.cases(open_dataset(run.true), open_dataset(run.given))
+        counts[method, noise] = [sum(case.trust is trust for case in train) for trust in Trust]
+    assert counts["mean_teacher", "semi"] == [1, 0, 5]
+    assert counts["mean_teacher", "more"] == [3, 0, 3]
+    assert counts["few", "more"] == [3, 0, 0]
+    assert counts["supervised", "semi"] == [0, 1, 0]
+
+
+def test_one_run_may_stand_under_two_noises(made: Path) -> None:
+    noises = {"a": {"noise": "markov", "clean": 0.2}, "b": {"noise": "missing", "clean": 0.2}, "c": {"clean": 0.5}}
+    found = runs(made, noises=noises, methods={"few": {"method": "supervised", "labels": "clean"}})
+    assert [run.noise for run in found] == ["a", "b", "c"]
+    assert found[0].key == found[1].key != found[2].key
+
+
+def test_metrics_and_raters_are_part_of_the_key(made: Path) -> None:
+    base = set(keys(made).values())
+    assert not set(keys(made, metrics=["Dice", "HD95"]).values()) & base
+    assert not set(keys(made, datasets={"disks": {"path": "disks", "raters": True}}).values()) & base
+    assert set(keys(made, datasets={"disks": {"path": "disks", "reported": "Kvasir"}}).values()) == base

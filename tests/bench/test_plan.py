@@ -11,7 +11,7 @@ import yaml
 
 from maskmend.bench.check import check
 from maskmend.bench.data import check_data
-from maskmend.bench.plan import BenchPlan, load_plan, settings
+from maskmend.bench.plan import BenchPlan, load_plan, reported_cells, settings
 from maskmend.data.phantom import write_phantom
 from maskmend.errors import InputError
 
@@ -169,3 +169,23 @@ def test_the_plan_in_the_documentation_is_sound(tmp_path: Path) -> None:
     plan = load_plan(tmp_path / "plan.yaml")
     check(plan)
     assert plan.methods["mlb_seg"].given() == "given_and_clean"
+
+
+def test_metrics_are_known_and_dice_is_among_them(tmp_path: Path) -> None:
+    assert "metrics names 'HD59', which the plan has not; did you mean HD95?" in refused(
+        tmp_path, metrics=["Dice", "HD59"]
+    )
+    assert "metrics must hold Dice" in refused(tmp_path, metrics=["HD95"])
+
+
+def test_numbers_of_papers_are_found_before_anything_runs(tmp_path: Path) -> None:
+    data = {"disks": GRID["datasets"]["disks"] | {"reported": "Kvasir"}}
+    paper = {"paper": "GSD-Net", "table": "4"}
+    plan = plan_of(tmp_path, datasets=data, reported=paper)
+    check(plan)
+    assert reported_cells(plan)["disks", "S_R"] == [{**paper, "dataset": "Kvasir", "noise_setting": "S_R"}]
+    wrong = {"disks": GRID["datasets"]["disks"] | {"reported": "Kvazir"}}
+    assert "no paper's dataset is 'Kvazir'; did you mean 'Kvasir'?" in refused(tmp_path, datasets=wrong, reported=paper)
+    assert "there is no tabel" in refused(tmp_path, reported={"tabel": "4"})
+    strange = {"supervised": {"reported": "mtcl_fs"}}
+    assert "no paper's method_key is 'mtcl_fs'" in refused(tmp_path, datasets=data, methods=strange, reported=paper)

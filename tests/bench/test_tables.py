@@ -16,6 +16,7 @@ from scipy import stats
 
 from maskmend.bench import marks, render, reported, tables
 from maskmend.bench.compare import Options, case_table, compare, curves, ranking
+from maskmend.bench.measures import MEASURES
 from maskmend.bench.render import Table
 from maskmend.bench.scores import Score
 from maskmend.bench.statistics import holm
@@ -117,6 +118,34 @@ def test_ranks_leave_out_the_truth_and_where_noise_is_none(results) -> None:
     ranks = ranking(list(results.values()), OPTIONS)
     assert dict(zip(ranks.names, ranks.mean, strict=True)) == {"supervised": 3, "co_teaching": 2, "gsd_net": 1}
     assert ranks.settings == 2
+
+
+def test_of_distances_less_is_better() -> None:
+    """HD95 that is 20 (1 - Dice): the same ranks, and the same share of the gap."""
+    far = [replace(s, metric="HD95", value=20 * (1 - s.value)) for s in SCORES if s.checkpoint != "epoch"]
+    own = replace(OPTIONS, measure=MEASURES["HD95"])
+    ours = {(r.row.method, r.noise): r for r in compare([*SCORES, *far], own)}
+    dice = {(r.row.method, r.noise): r for r in compare([*SCORES, *far], OPTIONS)}
+    for place, r in ours.items():
+        assert r.last.mean == pytest.approx(20 * (1 - dice[place].last.mean))
+        assert r.gap == pytest.approx(dice[place].gap, nan_ok=True)
+    assert ours["gsd_net", "S_R"].difference.estimate == pytest.approx(-20 * dice["gsd_net", "S_R"].difference.estimate)
+    ranks = ranking(list(ours.values()), own)
+    assert dict(zip(ranks.names, ranks.mean, strict=True)) == {"supervised": 3, "co_teaching": 2, "gsd_net": 1}
+    assert math.isnan(ours["gsd_net", "S_R"].late.mean), "only Dice is measured at every epoch"
+
+
+def test_every_metric_has_tables_of_its_own(tmp_path: Path) -> None:
+    far = [replace(s, metric="HD95", value=20 * (1 - s.value)) for s in SCORES if s.checkpoint != "epoch"]
+    tables.write([*SCORES, *far], ABOUT, tmp_path, OPTIONS)
+    dice, hd95 = ((tmp_path / f"tables/Kvasir__S_R{more}.md").read_text() for more in ("", "__HD95"))
+    assert f"{100 * values('gsd_net').mean():.2f} ±" in dice
+    assert f"{20 * (1 - values('gsd_net').mean()):.2f} ±" in hd95
+    assert "lower is better" in hd95
+    assert "reported" in dice
+    assert "reported" not in hd95, "GSD-Net reports no distance"
+    with (tmp_path / "tables/results.csv").open() as file:
+        assert {row["metric"] for row in csv.DictReader(file)} == {"Dice", "HD95"}
 
 
 def test_pairs_are_by_case_not_by_order() -> None:

@@ -23,6 +23,8 @@ from maskmend.bench.keys import Run, runs_of
 from maskmend.bench.plan import load_plan
 from maskmend.bench.run import run_one
 from maskmend.bench.scores import Score, read
+from maskmend.data.formats import read_label, write_label
+from maskmend.data.phantom import write_phantom
 from maskmend.verbs.bench import bench
 
 ROOT = Path(__file__).parents[2]
@@ -224,3 +226,36 @@ def test_the_plan_on_phantoms_runs_in_processes(tmp_path: Path, maskmend: Maskme
     assert "8 of 8 runs are done" in result.output
     assert (next(tmp_path.glob("out/runs/*/log.txt"))).stat().st_size > 0
     assert time.monotonic() - start < 300
+
+
+def test_distances_and_raters_are_measured_at_the_end(tmp_path: Path) -> None:
+    """Against two raters: one drew the truth, one nothing of the first case, and left the last out."""
+    write_phantom(tmp_path / "disks", train=6, test=3, size=32)
+    for rater in ("A1", "A2"):
+        shutil.copytree(tmp_path / "disks/labelsTs", tmp_path / "disks/labelsTs_raters" / rater)
+    first, *_, last = sorted((tmp_path / "disks/labelsTs_raters/A2").iterdir())
+    write_label(first, np.zeros((32, 32), np.uint8), read_label(first).geometry)
+    last.unlink()
+    data = {"disks": {"path": "disks", "raters": True}}
+    plan = plan_at(tmp_path, datasets=data, methods=["supervised"], metrics=["Dice", "Jaccard", "HD95"])
+    assert bench(plan, tmp_path / "out", jobs=0, device="cpu").now == 1
+    found = [score for score in read(tmp_path / "out/scores.csv") if score.checkpoint == "last"]
+    by = {(score.case, score.class_name, score.metric): score.value for score in found}
+    assert {name for _, name, _ in by} == {"vs A1", "vs A2"}
+    assert len(by) == 3 * (3 + 2)
+    dice, jaccard = by["phantom_ts_001", "vs A1", "Dice"], by["phantom_ts_001", "vs A1", "Jaccard"]
+    assert jaccard == pytest.approx(dice / (2 - dice), abs=1e-5)
+    assert by["phantom_ts_001", "vs A2", "Dice"] == dice
+    assert by["phantom_ts_000", "vs A2", "Dice"] == 0
+    assert np.isnan(by["phantom_ts_000", "vs A2", "HD95"])
+    assert "vs A1" in (tmp_path / "out/tables/disks__S_R.md").read_text()
+
+
+def test_hidden_masks_are_no_labels(tmp_path: Path) -> None:
+    noises = {"semi": {"unlabeled": 1.0}}
+    plan = plan_at(tmp_path, noises=noises, methods=["supervised", "mean_teacher", "mlb_seg"])
+    found = bench(plan, tmp_path / "out", jobs=0, device="cpu")
+    assert (found.now, found.failed) == (3, ())
+    done = json.loads((runs_in(tmp_path)["mean_teacher"] / "done.json").read_text())
+    assert done["training_seconds"] > 0
+    assert done["prediction_ms"] > 0
