@@ -35,6 +35,12 @@ class Case:
     reference: Path | None = None
     raters: tuple[Path, ...] = ()
 
+    @property
+    def opinions(self) -> tuple[Path, ...]:
+        """The raters' labels that may stand for the given one: none of a clean case, whose given label is believed, and
+        none of an unlabeled one, which has no label to learn from."""
+        return self.raters if self.label is not None and self.trust is not Trust.CLEAN else ()
+
 
 @dataclass(frozen=True)
 class Dataset:

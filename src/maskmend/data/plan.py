@@ -18,6 +18,7 @@ from ..progress import track
 from ..types import Config
 from .dataset import Case, Dataset, case_arrays
 from .formats import Picture, read_image
+from .fusion import Choice, Fusion
 from .sidemaps import SideMapConfig
 
 MULTIPLE = 16
@@ -25,6 +26,7 @@ MULTIPLE = 16
 Length = Annotated[int, Field(ge=1)]
 Spacing = Annotated[float, Field(gt=0)]
 Scheme = Literal["zscore", "ct", "rgb_to_0_1", "none"]
+Annotation = Literal["given", "sampled"] | Fusion | Choice
 
 
 class DataConfig(Config):
@@ -43,9 +45,12 @@ class DataConfig(Config):
     """Share of patches centred on a labelled structure (nnU-Net: 1/3)."""
     normalisation: Literal["auto", "zscore", "ct", "rgb_to_0_1", "none"] = "auto"
     """Of intensities, for every channel; "auto" goes by each channel's name, as nnU-Net does."""
-    annotation: Literal["given", "sampled"] = "given"
-    """Which label a case is trained with: the one in labelsTr; or, each time anew, a random rater's of
-    labelsTr_raters/RATER, where it has any (GSD-Net's multi-rater training)."""
+    annotation: Annotation = "given"
+    """Which label a case is trained with: the one in labelsTr; or, of what labelsTr_raters/RATER holds of it, the
+    majority; what STAPLE makes of all; one rater's, drawn once (random_rater) or in turn (cycle); or any rater's, each
+    time anew (sampled). A case called clean keeps its own."""
+    annotation_seed: Annotated[int, Field(ge=0)] = 0
+    """Of random_rater: the same seed and name of a case, the same rater."""
     sidemaps: SideMapConfig = SideMapConfig()
 
 
@@ -71,7 +76,8 @@ class Plan(Config):
     patch: tuple[int, ...]
     normalisation: tuple[Normalisation, ...]
     foreground: float
-    annotation: Literal["given", "sampled"] = "given"
+    annotation: Annotation = "given"
+    annotation_seed: int = 0
     sidemaps: SideMapConfig
     multiple: tuple[int, ...]
     """What the networks need every length to be a multiple of."""
@@ -118,10 +124,10 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig) -> Pl
             "ct" normalisation finds no foreground.
     """
     schemes = tuple(_scheme(name, config.normalisation) for name in dataset.channel_names)
-    if config.annotation == "sampled" and not any(case.raters for case in cases):
+    if config.annotation != "given" and not any(case.opinions for case in cases):
         raise InputError(
-            f"data.annotation=sampled, but {dataset.root / 'labelsTr_raters'} holds no rater's labels; "
-            "put them into labelsTr_raters/RATER/, or set data.annotation=given."
+            f"data.annotation={config.annotation}, but {dataset.root / 'labelsTr_raters'} holds no rater's labels of "
+            "noisy cases; put them into labelsTr_raters/RATER/, or set data.annotation=given."
         )
     shapes, spacings, samples = _survey(dataset, cases, "ct" in schemes)
     dims = len(shapes[0])
@@ -140,6 +146,7 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig) -> Pl
         normalisation=_statistics(schemes, samples, dataset.root),
         foreground=config.foreground,
         annotation=config.annotation,
+        annotation_seed=config.annotation_seed,
         sidemaps=config.sidemaps,
     )
     grids = [plan.grid(shape, spacing or (1.0,) * dims) for shape, spacing in zip(shapes, spacings, strict=True)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache as memoised
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,9 @@ from ..errors import InputError
 from ..functional.rng import fold
 from ..types import IGNORE
 from .cache import Cache, Stored, content_hash
-from .dataset import Case, Dataset, case_arrays
+from .dataset import Case, Dataset, case_arrays, declared_label
+from .formats import Picture
+from .fusion import Fusion, Soft, fuse, soft, soft_part
 from .patches import foreground_points
 from .preprocess import Plan, preprocess_image, preprocess_label, resample
 from .sidemaps import SIDEMAPS, features_file, read_features, superpixel
@@ -37,13 +41,22 @@ class Prepared:
         return all(s.path.exists() for s in (self.image, self.label, self.foreground, self.sizes, *self.maps.values()))
 
 
-def prepare_case(case: Case, dataset: Dataset, plan: Plan, cache: Cache, maps: Sequence[str]) -> Prepared:
+FUSING = 1
+"""Raised when the same labels would be fused to another one."""
+
+
+def prepare_case(
+    case: Case, dataset: Dataset, plan: Plan, cache: Cache, maps: Sequence[str], fused: Fusion | None = None
+) -> Prepared:
     """The arrays of a case and the side ``maps`` named, made where ``cache`` does not hold them yet.
+
+    ``fused``: the label is not the given one but made of the raters', which it has, by this rule.
 
     Raises:
         InputError: a file cannot be read or does not fit the plan, or the disk is full.
     """
     read = memoised(lambda: case_arrays(case, dataset))
+    drawn = memoised(lambda: _drawn(case, dataset, *read()))
     spacing = case.images[0].with_name(f"{case.name}.json")  # a TIFF's spacing lies beside it
     look = content_hash((*case.images, *([spacing] if spacing.exists() else [])))
     grid = plan.model_dump(mode="json", include={"size", "spacing_mm"})
@@ -52,19 +65,17 @@ def prepare_case(case: Case, dataset: Dataset, plan: Plan, cache: Cache, maps: S
         lambda: preprocess_image(read()[0], plan, str(case.images[0])),
     )
 
+    def key(**source: Any) -> dict[str, Any]:
+        where = {"image": look if plan.spacing_mm or case.label is None else None, **grid}
+        return {**source, **where, "values": [plan.classes, dataset.ignore]}
+
     def make_label() -> np.ndarray:
         picture, given = read()
-        return preprocess_label(replace(given, geometry=picture.geometry), plan)
+        array = fuse(drawn(), fused, plan.classes) if fused else given.array
+        return preprocess_label(Picture(array, picture.geometry), plan)
 
-    label = cache.store(
-        {
-            "label": content_hash([case.label]) if case.label else None,
-            "image": look if plan.spacing_mm or case.label is None else None,
-            "values": [plan.classes, dataset.ignore],
-            **grid,
-        },
-        make_label,
-    )
+    given = {"label": content_hash([case.label]) if case.label else None}
+    label = cache.store(key(**({"fused": fused, **_raters(case)} if fused else given)), make_label)
     if label.shape != image.shape[1:]:
         raise InputError(
             f"{case.label} has the shape {label.shape} and {case.images[0]} {image.shape[1:]} (after resampling); "
@@ -74,8 +85,37 @@ def prepare_case(case: Case, dataset: Dataset, plan: Plan, cache: Cache, maps: S
         {"foreground": label.key}, lambda: foreground_points(label.open(), fold(0, "foreground", label.key))
     )
     sizes = cache.store({"sizes": label.key, "classes": plan.classes}, lambda: class_sizes(label.open(), plan.classes))
-    side = {name: _side_map(name, case.name, image, label, plan, cache) for name in maps}
+    shares = memoised(lambda rule: _shares(drawn(), rule, image.shape[1:], plan.classes))
+    side: dict[str, Stored] = {}
+    for name in maps:
+        if part := soft_part(name):
+            side[name] = cache.store(key(soft=part, **_raters(case)), partial(_of_class, shares, *part))
+        else:
+            side[name] = _side_map(name, case.name, image, label, plan, cache)
     return Prepared(image, label, foreground, sizes, side)
+
+
+def _of_class(shares: Callable[[Soft], np.ndarray], rule: Soft, value: int) -> np.ndarray:
+    """One class's part of (K, *S)."""
+    part: np.ndarray = shares(rule)[value]
+    return part
+
+
+def _raters(case: Case) -> dict[str, Any]:
+    """What anything made of the raters' labels depends on; of the given label where there are none."""
+    paths = case.opinions or ([case.label] if case.label else [])
+    return {"raters": content_hash(paths), "count": len(paths), "fusing": FUSING}
+
+
+def _drawn(case: Case, dataset: Dataset, picture: Picture, given: Picture) -> list[np.ndarray]:
+    """What each rater drew of a case, (*S) each; the given label alone where nobody else's stands for it."""
+    return [declared_label(path, picture, case, dataset).array for path in case.opinions] or [given.array]
+
+
+def _shares(drawn: Sequence[np.ndarray], rule: Soft, grid: Sequence[int], classes: int) -> np.ndarray:
+    """The share of each class, (K, *grid) float32; resampled as images are, so that shares stay shares."""
+    shares: np.ndarray = resample(torch.from_numpy(soft(drawn, rule, classes)), grid).numpy()
+    return shares
 
 
 def class_sizes(label: np.ndarray, classes: int) -> np.ndarray:

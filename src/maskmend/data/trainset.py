@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache as memoised
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from ..progress import track
 from ..types import IGNORE, Batch
 from .cache import Cache, digest
 from .dataset import Case, Dataset
+from .fusion import choose, soft_maps, soft_part
 from .order import order, share
 from .patches import Window, draw_window, whole_window
 from .plan import Plan
@@ -57,6 +58,19 @@ class Alone:
         return [value]
 
 
+@dataclass(frozen=True)
+class _Labels:
+    """One case with the label that was given; with the one it is learnt from; and with those, if any, of which one is
+    drawn anew each time it is learnt from."""
+
+    given: Prepared
+    fixed: Prepared
+    drawn: tuple[Prepared, ...] = ()
+
+    def exist(self) -> bool:
+        return all(prepared.exists() for prepared in (self.given, self.fixed, *self.drawn))
+
+
 class CaseSet:
     """Cases of a data set, prepared by a plan, with the side maps named in ``maps``. Implements ``types.TrainSet``.
 
@@ -79,10 +93,11 @@ class CaseSet:
         world: World = Alone(),
     ) -> None:
         self.cases, self.dataset, self.plan, self.cache = tuple(cases), dataset, plan, cache
-        self.maps, self.refined, self.world = tuple(maps), refined, world
+        self.maps = tuple(part for name in maps for part in soft_maps(name, plan.classes))
+        self.refined, self.world = refined, world
         self.trust = torch.tensor([int(case.trust) for case in cases], dtype=torch.int64)
-        made = self._prepare_all()
-        self._prepared, self._raters = [first for first, *_ in made], [rest for _, *rest in made]
+        self._labels = self._prepare_all()
+        self._prepared = [labels.fixed for labels in self._labels]
         self._floor = memoised(self._minimum)
 
     def __len__(self) -> int:
@@ -104,7 +119,7 @@ class CaseSet:
 
     # ---------------------------------------------------------------------------------------------- preparation
 
-    def _prepare_all(self) -> list[list[Prepared]]:
+    def _prepare_all(self) -> list[_Labels]:
         share = range(self.world.rank, len(self), self.world.size)
         pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
         try:
@@ -113,14 +128,22 @@ class CaseSet:
         finally:
             pool.shutdown(cancel_futures=True)
         found = {i: made for part in self.world.gather_object(mine) for i, made in part.items()}
-        return [found[i] if all(p.exists() for p in found[i]) else self._prepare(i) for i in range(len(self))]
+        return [found[i] if found[i].exist() else self._prepare(i) for i in range(len(self))]
 
-    def _prepare(self, i: int) -> list[Prepared]:
-        """The case with its given label; then with each rater's, where ``plan.annotation`` asks for them."""
-        case, wanted = self.cases[i], [name for name in self.maps if name != REFINED]
-        raters = case.raters if self.plan.annotation == "sampled" else ()
-        each = [case, *(replace(case, label=path) for path in raters)]
-        return [prepare_case(one, self.dataset, self.plan, self.cache, wanted) for one in each]
+    def _prepare(self, i: int) -> _Labels:
+        """The case with its given label, and with what ``plan.annotation`` makes of its raters'."""
+        case, rule = self.cases[i], self.plan.annotation
+        wanted = [name for name in self.maps if name != REFINED]
+        prepare = partial(prepare_case, dataset=self.dataset, plan=self.plan, cache=self.cache)
+        if rule == "given" or rule == "sampled" or not case.opinions:
+            given = prepare(case, maps=wanted)
+            others = case.opinions if rule == "sampled" else ()
+            return _Labels(given, given, tuple(prepare(replace(case, label=path), maps=wanted) for path in others))
+        given = prepare(case, maps=())
+        if rule == "majority" or rule == "staple":
+            return _Labels(given, prepare(case, maps=wanted, fused=rule))
+        chosen = choose(case, self.dataset, rule, self.plan.annotation_seed)
+        return _Labels(given, prepare(replace(case, label=chosen), maps=wanted))
 
     def _minimum(self, i: int) -> np.ndarray:
         image = self._prepared[i].image.open()
@@ -155,7 +178,7 @@ class CaseSet:
 
     def _annotated(self, i: int, seed: int) -> Prepared:
         """The case with the label of a rater drawn anew each time, or with the given one."""
-        raters = self._raters[i]
+        raters = self._labels[i].drawn
         return raters[fold(seed, "rater") % len(raters)] if raters else self._prepared[i]
 
     def _draw(self, case: Prepared, seed: int) -> Window:
@@ -188,8 +211,8 @@ class CaseSet:
         return prepared.label.open() if mended is None else mended
 
     def whole(self, i: int) -> tuple[Tensor, Tensor]:
-        """Case ``i`` as prepared, not padded: image (C, *S') float32 and label (*S') int64."""
-        prepared = self._prepared[i]
+        """Case ``i`` with its given label, as prepared, not padded: image (C, *S') float32 and label (*S') int64."""
+        prepared = self._labels[i].given
         return torch.tensor(prepared.image.open()), torch.tensor(prepared.label.open(), dtype=torch.int64)
 
     # -------------------------------------------------------------------------------------- for ``begin_epoch``
@@ -242,8 +265,10 @@ class CaseSet:
     @property
     def content(self) -> str:
         """One digest of every image and label, as prepared."""
-        keys = [[case.image.key, case.label.key] for case in self._prepared]
-        return digest([*keys, *([rater.label.key for rater in raters] for raters in self._raters if raters)])
+        soft = [name for name in self.maps if soft_part(name)]
+        keys = [[c.image.key, c.label.key, *(c.maps[name].key for name in soft)] for c in self._prepared]
+        raters = ([rater.label.key for rater in labels.drawn] for labels in self._labels if labels.drawn)
+        return digest([*keys, *raters])
 
     def state_dict(self) -> dict[str, Any]:
         """The generation of the refined labels, and what they refine."""
@@ -263,4 +288,5 @@ class CaseSet:
 
 def _dtype(name: str) -> torch.dtype:
     """Of a label or a map in a batch."""
-    return torch.float32 if name in SIDEMAPS and SIDEMAPS[name].dtype is np.float32 else torch.int64
+    floating = soft_part(name) or (name in SIDEMAPS and SIDEMAPS[name].dtype is np.float32)
+    return torch.float32 if floating else torch.int64

@@ -19,6 +19,11 @@ def fold(seed: int, *place: int | str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+def case_rng(seed: int, name: str) -> np.random.Generator:
+    """Randomness that belongs to one case, whatever the others are."""
+    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")])
+
+
 def seed_all(seed: int) -> None:
     """Seed torch (every device), numpy and random."""
     torch.manual_seed(seed)

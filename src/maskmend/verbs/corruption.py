@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from ..data.dataset import Case, Dataset, declared_label
 from ..data.formats import Picture
 from ..data.layout import nearest
 from ..errors import InputError
+from ..functional.rng import case_rng
 from ..noise import NOISES, Kind, Noise, apply, draw
 from ..noise.raters import RandomRater
 from ..types import IGNORE
@@ -37,11 +37,6 @@ def corrupter(noise: Kind, source: Dataset, seed: int) -> Corrupt:
         return partial(_by_noise, noise=noise, source=source, seed=seed)
     assert isinstance(noise, RandomRater)
     return partial(_by_rater, noise=noise, source=source, seed=seed, labels=_labels_of_raters(noise, source))
-
-
-def case_rng(seed: int, name: str) -> np.random.Generator:
-    """Randomness that belongs to one case, whatever the others are."""
-    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")])
 
 
 def _by_noise(case: Case, label: Picture, *, noise: Noise, source: Dataset, seed: int) -> Worse:
