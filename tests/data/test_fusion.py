@@ -303,6 +303,19 @@ def test_shares_follow_the_image(rated: Dataset) -> None:
     assert turned.maps["average_1"].max() <= 1
 
 
+def test_where_no_rater_has_an_opinion_the_given_label_stands(rated: Dataset) -> None:
+    dataset = replace(rated, ignore=3)
+    for path in rated.train[3].raters:
+        drawn = read_label(path)
+        write_label(path, np.where(np.arange(32) < 16, drawn.array, 3).astype(np.uint8), drawn.geometry)
+    (batch,) = made(dataset, ("average",)).scan()
+    given = given_of(rated, 3)
+    for k in (1, 2):
+        assert (batch.maps[f"average_{k}"][3, :, 16:].numpy() == (given == k)[:, 16:]).all()
+    (batch,) = made(dataset, annotation="majority").scan()
+    assert (batch.label[3, :, 16:] == IGNORE).all()
+
+
 def test_an_unlabeled_case_stays_unlabeled(rated: Dataset) -> None:
     (rated.root / "supervision.csv").write_text("case,supervision\ncase03,unlabeled\n")
     dataset = open_dataset(rated.root)
@@ -322,6 +335,14 @@ def test_without_raters_there_is_nothing_to_fuse(rated: Dataset, rule: str) -> N
     seed = next(s for s in range(99) if choose(rated.train[3], rated, "random_rater", s).parent.name == "anna")
     with pytest.raises(InputError, match=r"anna/case03\.png has the shape \(5, 5\), but its image .* \(32, 32\)"):
         made(rated, annotation=rule, annotation_seed=seed)
+
+
+def test_shares_without_raters_are_the_given_label_and_a_warning_says_so(rated: Dataset) -> None:
+    plain = replace(rated, train=tuple(replace(case, raters=()) for case in rated.train))
+    with pytest.warns(UserWarning, match="labelsTr_raters holds no rater's labels of noisy cases"):
+        cases = made(plain, ("staple",))
+    (batch,) = cases.scan()
+    assert torch.equal(batch.maps["staple_2"], (batch.label == 2).float())
 
 
 def test_an_unknown_rule_is_a_sentence() -> None:

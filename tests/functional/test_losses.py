@@ -12,6 +12,7 @@ from maskmend.functional.losses import (
     complement_ce,
     dice_by_class,
     dice_joint,
+    dice_soft,
     kl,
     masked_mean,
     one_hot,
@@ -83,3 +84,23 @@ def test_losses_stay_in_float32_when_networks_do_not() -> None:
 
 def test_a_mean_over_nothing_is_zero() -> None:
     assert masked_mean(torch.ones(3), torch.zeros(3, dtype=torch.bool)).item() == 0
+
+
+def test_dice_of_shares_is_that_of_labels_where_shares_are_0_and_1() -> None:
+    label = LABEL.clone()
+    label[0, 1:3] = IGNORE
+    prob = LOGITS.softmax(1)
+    expected = dice_by_class(prob, label)
+    torch.testing.assert_close(dice_soft(prob, one_hot(LABEL, 3), label != IGNORE), expected)
+
+
+def test_dice_of_shares_is_least_at_the_shares() -> None:
+    share = torch.tensor([0.6, 0.4]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    seen = torch.ones(1, 4, 4, dtype=torch.bool)
+    tried = torch.linspace(0, 1, 11)
+    losses = [dice_soft(torch.stack((1 - p, p)).view(1, 2, 1, 1).expand_as(share), share, seen) for p in tried]
+    assert torch.cat(losses).argmin() == 4
+    assert torch.cat(losses)[4] == pytest.approx(0, abs=1e-6)
+    assert losses[0].item() == pytest.approx(1 - 1 / (6.4 + 1))  # by hand: eps over 16 shares of 0.4, and eps
+    only = torch.zeros_like(seen)
+    assert dice_soft(share, 1 - share, only).item() == 0

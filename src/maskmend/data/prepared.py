@@ -85,11 +85,11 @@ def prepare_case(
         {"foreground": label.key}, lambda: foreground_points(label.open(), fold(0, "foreground", label.key))
     )
     sizes = cache.store({"sizes": label.key, "classes": plan.classes}, lambda: class_sizes(label.open(), plan.classes))
-    shares = memoised(lambda rule: _shares(drawn(), rule, image.shape[1:], plan.classes))
+    shares = memoised(lambda rule: _shares([*drawn(), read()[1].array], rule, image.shape[1:], plan.classes))
     side: dict[str, Stored] = {}
     for name in maps:
         if part := soft_part(name):
-            side[name] = cache.store(key(soft=part, **_raters(case)), partial(_of_class, shares, *part))
+            side[name] = cache.store(key(soft=part, **given, **_raters(case)), partial(_of_class, shares, *part))
         else:
             side[name] = _side_map(name, case.name, image, label, plan, cache)
     return Prepared(image, label, foreground, sizes, side)
@@ -112,10 +112,17 @@ def _drawn(case: Case, dataset: Dataset, picture: Picture, given: Picture) -> li
     return [declared_label(path, picture, case, dataset).array for path in case.opinions] or [given.array]
 
 
-def _shares(drawn: Sequence[np.ndarray], rule: Soft, grid: Sequence[int], classes: int) -> np.ndarray:
-    """The share of each class, (K, *grid) float32; resampled as images are, so that shares stay shares."""
-    shares: np.ndarray = resample(torch.from_numpy(soft(drawn, rule, classes)), grid).numpy()
-    return shares
+def _shares(labels: Sequence[np.ndarray], rule: Soft, grid: Sequence[int], classes: int) -> np.ndarray:
+    """The share of each class, (K, *grid) float32; resampled as images are, so that shares stay shares.
+
+    ``labels`` (*S): what each rater drew, and the given label at last, which stands where none of them has an opinion.
+    """
+    *drawn, given = labels
+    share = soft(drawn, rule, classes)
+    silent = ~share.any(0)
+    share[:, silent] = given[silent] == np.arange(classes)[:, None]
+    resampled: np.ndarray = resample(torch.from_numpy(share), grid).numpy()
+    return resampled
 
 
 def class_sizes(label: np.ndarray, classes: int) -> np.ndarray:

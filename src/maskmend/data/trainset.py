@@ -6,6 +6,7 @@ Given labels never change. Refined ones lie in a ``RefinedStore`` beside them an
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -96,6 +97,9 @@ class CaseSet:
         self.maps = tuple(part for name in maps for part in soft_maps(name, plan.classes))
         self.refined, self.world = refined, world
         self.trust = torch.tensor([int(case.trust) for case in cases], dtype=torch.int64)
+        if self.world.rank == 0 and any(map(soft_part, self.maps)) and not any(case.opinions for case in cases):
+            said = f"{dataset.root / 'labelsTr_raters'} holds no rater's labels of noisy cases"
+            warnings.warn(f"{said}: every share is 0 or 1, by the given label.", stacklevel=2)
         self._labels = self._prepare_all()
         self._prepared = [labels.fixed for labels in self._labels]
         self._floor = memoised(self._minimum)

@@ -70,6 +70,18 @@ def dice_by_class(
     return 1 - dice[:, 0 if background else 1 :].mean(1)
 
 
+def dice_soft(prob: Tensor, target: Tensor, seen: Tensor, eps: float = 1.0) -> Tensor:
+    """1 - mean over foreground classes of the Dice of each case against shares, (B,): prob and target (B, K, *S).
+
+    Wang et al., MICCAI 2023, DML1: |a| + |b| - |a - b| in place of 2 a b, so that the loss is least at prob = target;
+    2 a b would reward 0 and 1. Equal to ``dice_by_class`` where shares are 0 and 1. ``seen``: bool (B, *S).
+    """
+    prob, target = (value[:, 1:].float() * seen.unsqueeze(1) for value in (prob, target))
+    dims = tuple(range(2, prob.ndim))
+    size, apart = (prob + target).sum(dims), (prob - target).abs().sum(dims)
+    return 1 - ((size - apart + eps) / (size + eps)).mean(1)
+
+
 def ce_dice(logits: Tensor, label: Tensor, together: bool = False, eps: float = 1e-5) -> Tensor:
     """(cross-entropy + Dice loss) / 2 of each case, (B,): squared denominators, background included. ALC Eq. 1.
 
