@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from .data.prepare import prepare
     from .verbs.demo import demo
     from .verbs.evaluate import evaluate
+    from .verbs.fuse import fuse
     from .verbs.predict import predict
     from .verbs.simulate import simulate
     from .verbs.train import train
 
     __version__: str
 
-__all__ = ["__version__", "demo", "evaluate", "predict", "prepare", "simulate", "train"]
+__all__ = ["__version__", "demo", "evaluate", "fuse", "predict", "prepare", "simulate", "train"]
 
 _HOMES = {
     "prepare": ".data.prepare",
@@ -27,6 +28,7 @@ _HOMES = {
     "train": ".verbs.train",
     "predict": ".verbs.predict",
     "evaluate": ".verbs.evaluate",
+    "fuse": ".verbs.fuse",
     "demo": ".verbs.demo",
 }
 

@@ -2,84 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import sys
-import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand
 
-from .errors import InputError, full_disk
+from .verbs.terminal import Verb, numbers, show
 from .words import pair
 
 Device = Literal["auto", "cpu", "cuda"]
-
-
-class Verb(TyperCommand):
-    """A command whose expected failures end in one sentence and an exit code; a bug still shows its traceback."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Exit codes: 2 when the input is wrong, a file or the disk refuses, 130 when interrupted."""
-        try:
-            with warnings.catch_warnings():
-                warnings.showwarning = _warn
-                return super().invoke(ctx)
-        except InputError as error:
-            _fail(str(error))
-        except KeyboardInterrupt:
-            again = "with --resume goes on from the last checkpoint" if "resume" in ctx.params else "starts again"
-            typer.secho(f"stopped; the same command {again}.", fg="yellow", err=True)
-            raise typer.Exit(130) from None
-        except Exception as error:
-            sentence = _circumstance(error, ctx.params.get("output") or Path.cwd())
-            if sentence is None:
-                raise
-            _fail(sentence)
-
-
-def _circumstance(error: Exception, output: Path) -> str | None:
-    """A sentence for what the machine refuses: room on the disk, a file, memory. None for a bug."""
-    if full := full_disk(error):
-        place = os.fsdecode(full.filename2 or full.filename or output)
-        return f"no space left on the disk of {place}; free some or choose another folder."
-    if isinstance(error, OSError) and error.strerror and error.errno != errno.EPIPE:
-        place = os.fsdecode(error.filename or output)
-        return f"{place}: {error.strerror.lower()}; check the path and its permissions."
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
-        return "the memory does not suffice; take smaller batches or patches, or a larger machine."
-    return None
-
-
-def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    """A warning as a sentence, without the line of code it comes from."""
-    typer.secho(f"warning: {message}", fg="yellow", err=True)
-
-
-def _fail(sentence: str) -> None:
-    typer.secho(f"error: {sentence}", fg="red", err=True)
-    raise typer.Exit(2)
-
-
-def _show(table: Any) -> None:
-    """Print a text or a rich table: on the first of several ranks only, and in full width where no terminal is."""
-    if os.environ.get("RANK", "0") != "0":
-        return
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else 200).print(
-        table, markup=False, highlight=False, soft_wrap=isinstance(table, str)
-    )
-
-
-def _numbers(text: str) -> list[float]:
-    """ "0.02,0.05" -> [0.02, 0.05]."""
-    try:
-        return [float(word) for word in text.split(",") if word.strip()]
-    except ValueError:
-        raise InputError(f"cannot read {text!r}: write numbers between commas, as in 0.02,0.05,0.1.") from None
 
 
 def _version(asked: bool) -> None:
@@ -134,7 +65,7 @@ def prepare(
     from .data.prepare import prepare
 
     dataset = prepare(source, output, test=test, threshold=threshold, seed=seed)
-    _show(f"{output}: {len(dataset.train)} training and {len(dataset.test)} test cases.")
+    show(f"{output}: {len(dataset.train)} training and {len(dataset.test)} test cases.")
 
 
 @app.command(
@@ -170,11 +101,11 @@ def simulate(
     result = simulate(dataset, output, noise=noise, **settings)
     mean, sd = result.dice()
     done = f"{len(result.corrupted)} of {len(result.cases)} masks corrupted"
-    _show(f"{output}: {done}; Dice with the true ones {mean:.3f} ± {sd:.3f} over all cases.")
+    show(f"{output}: {done}; Dice with the true ones {mean:.3f} ± {sd:.3f} over all cases.")
     if target_dice is not None:
         from .noise.target import words
 
-        _show(f"{words(result.noise)} leaves {result.dice_corrupted()[0]:.3f} on the corrupted ones.")
+        show(f"{words(result.noise)} leaves {result.dice_corrupted()[0]:.3f} on the corrupted ones.")
 
 
 @app.command(cls=Verb, epilog="Example: maskmend train DATASET --method gsd_net -o RUN method.tau=0.06 train.epochs=50")
@@ -216,12 +147,12 @@ def train(
     if search:
         from .verbs.search import search as find
 
-        tried = _numbers(candidates or "")
+        tried = numbers(candidates or "")
         found = find(dataset, output, search, overrides=words, candidates=tried, epochs=search_epochs, **asked)
-        _show(found.table())
+        show(found.table())
         words = [*words, found.word]
     result = train(dataset, output, overrides=words, **asked)
-    _show(result.table())
+    show(result.table())
 
 
 @app.command(cls=Verb, epilog="Example: maskmend predict RUN scans/ -o OUT --mirror")
@@ -242,7 +173,7 @@ def predict(
     result = predict(
         run, images, output, checkpoint=checkpoint, probabilities=probabilities, mirror=mirror, device=device
     )
-    _show(f"{output}: {result.count} masks.")
+    show(f"{output}: {result.count} masks.")
     for name, reason in result.failures:
         typer.secho(f"failed: {name}: {reason}", fg="red", err=True)
     if result.failures:
@@ -270,7 +201,7 @@ def evaluate(
     """Dice and Jaccard of predicted masks, per case and class, and distances between surfaces."""
     from .verbs.evaluate import evaluate
 
-    _show(evaluate(predictions, references, output=output, surface=surface, tolerance_mm=tolerance_mm).table())
+    show(evaluate(predictions, references, output=output, surface=surface, tolerance_mm=tolerance_mm).table())
 
 
 @app.command(cls=Verb, epilog="Example: maskmend methods gsd_net")
@@ -282,7 +213,7 @@ def methods(
     """List the methods, or one with its paper, needs and parameters."""
     from .verbs.methods import methods
 
-    _show(methods(name).table())
+    show(methods(name).table())
 
 
 @app.command(cls=Verb, epilog="Example: maskmend demo -o demo")
@@ -295,7 +226,7 @@ def demo(
     """See it work: corrupt made-up masks, train on them, compare. Under five minutes."""
     from .verbs.demo import demo
 
-    _show(demo(output, device=device).table())
+    show(demo(output, device=device).table())
 
 
 @app.command(cls=Verb, epilog="Example: maskmend bench plans/phantom.yaml -o BENCH --jobs 2")
@@ -312,7 +243,23 @@ def bench(
     from .verbs.bench import bench
 
     asked = dict(map(pair, options or []))
-    raise typer.Exit(bench(plan, output, jobs, engine, device, retry=retry, options=asked).tell(_show))
+    raise typer.Exit(bench(plan, output, jobs, engine, device, retry=retry, options=asked).tell(show))
+
+
+@app.command(cls=Verb, epilog="Example: maskmend fuse DATASET -o FUSED --rule staple")
+def fuse(
+    dataset: DatasetFolder,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FUSED", help="New data set with fused labels.")],
+    rule: Annotated[
+        str,
+        typer.Option(help="What becomes of the labels in labelsTr_raters: majority, staple, random_rater or cycle."),
+    ] = "majority",
+    seed: Annotated[int, typer.Option(help="Of random_rater: the same seed takes the same raters.")] = 0,
+) -> None:
+    """Make one label of those of several raters, and say how well each rater draws."""
+    from .verbs.fuse import fuse
+
+    show(fuse(dataset, output, rule=rule, seed=seed).table())
 
 
 def main() -> None:

@@ -261,7 +261,7 @@ def _rated(root: Path, cases: Sequence[Case]) -> tuple[Case, ...]:
     if not folder.is_dir():
         return tuple(cases)
     drawn = {case.name: list[Path]() for case in cases}
-    for path in sorted(folder.glob("*/[!.]*")):
+    for path in sorted(path for path in folder.glob("*/[!.]*") if path.suffix != ".json"):  # a TIFF's spacing
         name = next((n for n in (path.name[: -len(e)] for e in ENDINGS if path.name.endswith(e)) if n in drawn), None)
         if name is None:
             raise InputError(f"{path} is a label of no training case{nearest(path.name, list(drawn))}; remove it.")

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-import re
-import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -19,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dataset import Case, Dataset, case_arrays, open_dataset
-from ..data.formats import Picture, ending_of, write_json, write_label
-from ..data.layout import read_json_object
+from ..data.formats import Picture, write_json, write_label
 from ..errors import InputError
 from ..metrics import dice, mean_sd, overlap
 from ..noise import Kind, build, find
@@ -28,8 +22,7 @@ from ..noise.target import reach, strength
 from ..progress import track
 from ..types import IGNORE, Trust
 from .corruption import KINDS, Corrupt, corrupter
-
-CHANNEL = re.compile(r"_\d{4}$")
+from .derived import carry, check_endings, check_new, copy_beside, in_threads, new_folder
 
 
 @dataclass(frozen=True)
@@ -127,10 +120,10 @@ def simulate(
     if target_dice is not None:
         kind = _reach([case for case in labelled if case.name in chosen], source, kind, seed, target_dice)
     corrupt = corrupter(kind, source, seed)
-    with _folder(output) as root:
-        _copy_beside(source, root)
+    with new_folder(output) as root:
+        copy_beside(source, root)
         work = partial(_write_case, source=source, root=root, corrupt=corrupt, chosen=chosen)
-        cases = tuple(track(_in_threads(work, labelled), "Corrupting masks", total=len(labelled)))
+        cases = tuple(track(in_threads(work, labelled), "Corrupting masks", total=len(labelled)))
         summary = SimulationSummary(output, kind, fraction, seed, target_dice, cases)
         write_json(root / "noise.json", summary.manifest())
     return summary
@@ -141,19 +134,14 @@ def _check(source: Dataset, labelled: list[Case], output: Path, fraction: float,
         raise InputError(f"the fraction {fraction:g} is not a share of the cases; choose one between 0 and 1.")
     if seed < 0:
         raise InputError(f"the seed {seed} is negative; choose 0 or more.")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} is not empty; choose another output folder, or remove it first.")
+    check_new(output)
     if (source.root / "labelsTr_truth").exists():
         raise InputError(f"{source.root} holds simulated noise already; start from the data set it was made from.")
     if not labelled:
         raise InputError(f"{source.root}/labelsTr holds no label to corrupt; add the masks of the training cases.")
     if source.classes < 2:
         raise InputError(f"{source.root}/dataset.json declares the background only; declare what the masks show.")
-    files = [path for case in labelled for path in (case.label, *case.images) if path is not None]
-    if stray := next((path for path in files if not path.name.endswith(source.file_ending)), None):
-        raise InputError(
-            f"{stray} does not end in {source.file_ending}, as dataset.json says; convert it, or correct it."
-        )
+    check_endings(source, labelled)
     if all(case.trust is Trust.CLEAN for case in labelled):
         raise InputError(f"{source.root}/supervision.csv calls every label clean; call noisy what is to be corrupted.")
 
@@ -180,7 +168,7 @@ def _reach(cases: list[Case], source: Dataset, noise: Kind, seed: int, target: f
             worse, done = corrupt(case, label)
             return _compare(case.name, done, worse, label.array, source)
 
-        mean = mean_sd(case.dice_mean for case in _in_threads(compare, cases))[0]
+        mean = mean_sd(case.dice_mean for case in in_threads(compare, cases))[0]
         if math.isnan(mean):
             raise InputError(f"{source.root}/labelsTr holds empty masks only; leave the target Dice out.")
         return mean
@@ -199,8 +187,8 @@ def _write_case(case: Case, *, source: Dataset, root: Path, corrupt: Corrupt, ch
     """Writes the label of one case, corrupted if it is ``chosen``, and its truth."""
     assert case.label is not None
     folder = root / "labelsTr"
-    _carry(case.label, root / "labelsTr_truth", case.name)
-    _carry(case.label, folder, case.name)
+    carry(case.label, root / "labelsTr_truth", case.name)
+    carry(case.label, folder, case.name)
     _, label = case_arrays(case, source)
     if case.name not in chosen:
         return _compare(case.name, None, label.array, label.array, source)
@@ -221,65 +209,6 @@ def _compare(
     ratio = {word: left[word] / given[word] if given[word] else math.nan for word in classes}
     left_dice = {word: dice(counts[value]) for word, value in classes.items()}
     return SimulatedCase(name, done is not None, done or {}, left_dice, ratio)
-
-
-def _copy_beside(source: Dataset, root: Path) -> None:
-    """Everything but the training labels: images (linked), test labels, dataset.json, splits and supervision."""
-    for folder, cases in (("imagesTr", source.train), ("imagesTs", source.test)):
-        for case in cases:
-            for channel, image in enumerate(case.images):
-                _carry(image, root / folder, f"{case.name}_{channel:04d}", link=True)
-    for case in source.test:
-        if case.reference is not None:
-            _carry(case.reference, root / "labelsTs", case.name)
-    for name in ("splits_final.json", "supervision.csv"):
-        if (source.root / name).exists():
-            shutil.copy2(source.root / name, root / name)
-    about = read_json_object(source.root / "dataset.json")
-    about.pop("dataset", None)  # where files lay in the source; here they lie where nnU-Net expects them
-    write_json(root / "dataset.json", about)
-
-
-def _carry(path: Path, folder: Path, name: str, link: bool = False) -> None:
-    """The file in ``folder`` as ``name`` with its ending, and the JSON file with the spacing that a TIFF may have."""
-    ending = ending_of(path)
-    folder.mkdir(exist_ok=True)
-    (_link if link else shutil.copy2)(path, folder / f"{name}{ending}")
-    spacing = path.with_name(CHANNEL.sub("", path.name[: -len(ending)]) + ".json")
-    if spacing.exists():
-        shutil.copy2(spacing, folder / (CHANNEL.sub("", name) + ".json"))
-
-
-def _link(path: Path, target: Path) -> None:
-    """A second name for the same file, or a copy where the disk has no such thing."""
-    try:
-        os.link(path.resolve(), target)
-    except OSError:
-        shutil.copy2(path, target)
-
-
-@contextmanager
-def _folder(output: Path) -> Iterator[Path]:
-    """A new folder that gets the name ``output`` when all went well, and is gone if not."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    root = output.with_name(f".{output.name}.{os.getpid()}")
-    root.mkdir()
-    try:
-        yield root
-        if output.exists():
-            output.rmdir()
-        root.rename(output)
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-
-
-def _in_threads(work: Callable[[Case], SimulatedCase], cases: Iterable[Case]) -> Iterator[SimulatedCase]:
-    """The results in order; the first failure stops what has not begun."""
-    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 16))
-    try:
-        yield from pool.map(work, cases)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _known(value: float) -> float | None:

@@ -1,0 +1,94 @@
+"""A data set made of another: the same images, test cases, splits and supervision, with training labels of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from ..data.dataset import Case, Dataset
+from ..data.formats import ending_of, write_json
+from ..data.layout import read_json_object
+from ..errors import InputError
+
+CHANNEL = re.compile(r"_\d{4}$")
+T = TypeVar("T")
+
+
+def check_new(output: Path) -> None:
+    """Raises InputError where ``output`` holds something already."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output} is not empty; choose another output folder, or remove it first.")
+
+
+def check_endings(source: Dataset, cases: Sequence[Case]) -> None:
+    """Raises InputError where an image or label of ``cases`` has another ending than dataset.json says."""
+    files = [path for case in cases for path in (case.label, *case.images) if path is not None]
+    if stray := next((path for path in files if not path.name.endswith(source.file_ending)), None):
+        raise InputError(
+            f"{stray} does not end in {source.file_ending}, as dataset.json says; convert it, or correct it."
+        )
+
+
+def copy_beside(source: Dataset, root: Path) -> None:
+    """Everything but the training labels: images (linked), test labels, dataset.json, splits and supervision."""
+    for folder, cases in (("imagesTr", source.train), ("imagesTs", source.test)):
+        for case in cases:
+            for channel, image in enumerate(case.images):
+                carry(image, root / folder, f"{case.name}_{channel:04d}", link=True)
+    for case in source.test:
+        if case.reference is not None:
+            carry(case.reference, root / "labelsTs", case.name)
+    for name in ("splits_final.json", "supervision.csv"):
+        if (source.root / name).exists():
+            shutil.copy2(source.root / name, root / name)
+    about = read_json_object(source.root / "dataset.json")
+    about.pop("dataset", None)  # where files lay in the source; here they lie where nnU-Net expects them
+    write_json(root / "dataset.json", about)
+
+
+def carry(path: Path, folder: Path, name: str, link: bool = False) -> None:
+    """The file in ``folder`` as ``name`` with its ending, and the JSON file with the spacing that a TIFF may have."""
+    ending = ending_of(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    (_link if link else shutil.copy2)(path, folder / f"{name}{ending}")
+    spacing = path.with_name(CHANNEL.sub("", path.name[: -len(ending)]) + ".json")
+    if spacing.exists():
+        shutil.copy2(spacing, folder / (CHANNEL.sub("", name) + ".json"))
+
+
+def _link(path: Path, target: Path) -> None:
+    """A second name for the same file, or a copy where the disk has no such thing."""
+    try:
+        os.link(path.resolve(), target)
+    except OSError:
+        shutil.copy2(path, target)
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """A new folder that gets the name ``output`` when all went well, and is gone if not."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    root = output.with_name(f".{output.name}.{os.getpid()}")
+    root.mkdir()
+    try:
+        yield root
+        if output.exists():
+            output.rmdir()
+        root.rename(output)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def in_threads(work: Callable[[Case], T], cases: Iterable[Case]) -> Iterator[T]:
+    """The results in order; the first failure stops what has not begun."""
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 16))
+    try:
+        yield from pool.map(work, cases)
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,79 @@
+"""What every command shares: how it ends, and how it speaks. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from ..errors import InputError, full_disk
+
+
+class Verb(TyperCommand):
+    """A command whose expected failures end in one sentence and an exit code; a bug still shows its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Exit codes: 2 when the input is wrong, a file or the disk refuses, 130 when interrupted."""
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = _warn
+                return super().invoke(ctx)
+        except InputError as error:
+            fail(str(error))
+        except KeyboardInterrupt:
+            again = "with --resume goes on from the last checkpoint" if "resume" in ctx.params else "starts again"
+            typer.secho(f"stopped; the same command {again}.", fg="yellow", err=True)
+            raise typer.Exit(130) from None
+        except Exception as error:
+            sentence = _circumstance(error, ctx.params.get("output") or Path.cwd())
+            if sentence is None:
+                raise
+            fail(sentence)
+
+
+def _circumstance(error: Exception, output: Path) -> str | None:
+    """A sentence for what the machine refuses: room on the disk, a file, memory. None for a bug."""
+    if full := full_disk(error):
+        place = os.fsdecode(full.filename2 or full.filename or output)
+        return f"no space left on the disk of {place}; free some or choose another folder."
+    if isinstance(error, OSError) and error.strerror and error.errno != errno.EPIPE:
+        place = os.fsdecode(error.filename or output)
+        return f"{place}: {error.strerror.lower()}; check the path and its permissions."
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+        return "the memory does not suffice; take smaller batches or patches, or a larger machine."
+    return None
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning as a sentence, without the line of code it comes from."""
+    typer.secho(f"warning: {message}", fg="yellow", err=True)
+
+
+def fail(sentence: str) -> None:
+    typer.secho(f"error: {sentence}", fg="red", err=True)
+    raise typer.Exit(2)
+
+
+def show(table: Any) -> None:
+    """Print a text or a rich table: on the first of several ranks only, and in full width where no terminal is."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 200).print(
+        table, markup=False, highlight=False, soft_wrap=isinstance(table, str)
+    )
+
+
+def numbers(text: str) -> list[float]:
+    """ "0.02,0.05" -> [0.02, 0.05]."""
+    try:
+        return [float(word) for word in text.split(",") if word.strip()]
+    except ValueError:
+        raise InputError(f"cannot read {text!r}: write numbers between commas, as in 0.02,0.05,0.1.") from None
