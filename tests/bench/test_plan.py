@@ -189,3 +189,13 @@ def test_numbers_of_papers_are_found_before_anything_runs(tmp_path: Path) -> Non
     assert "there is no tabel" in refused(tmp_path, reported={"tabel": "4"})
     strange = {"supervised": {"reported": "mtcl_fs"}}
     assert "no paper's method_key is 'mtcl_fs'" in refused(tmp_path, datasets=data, methods=strange, reported=paper)
+
+
+def test_a_data_set_may_have_a_budget_of_its_own(tmp_path: Path) -> None:
+    own = {"disks": GRID["datasets"]["disks"] | {"budget": {"rows": 2}}, "rest": GRID["datasets"]["disks"]}
+    plan = plan_of(tmp_path, datasets=own, budget={"epochs": 3, "rows": 8, "steps": 5})
+    found = {name: settings(plan, (name, "supervised", "unet"), 0)[0].train for name in own}
+    assert (found["disks"].batch, found["disks"].epochs, found["disks"].steps) == ({"any": 2}, 3, 5)
+    assert found["rest"].batch == {"any": 8}
+    wrong = {"disks": GRID["datasets"]["disks"] | {"budget": {"row": 2}}}
+    assert "datasets.disks.budget.row; did you mean" in refused(tmp_path, datasets=wrong)

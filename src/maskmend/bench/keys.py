@@ -102,7 +102,7 @@ def _of_row(
     """The runs of (data set, method, network) with one seed: one a noise and fold; one a fold if it meets no noise."""
     dataset, name, network = row
     method, data, spec = plan.methods[name], materials[dataset], plan.datasets[dataset]
-    measuring = Measuring(plan.budget.every, plan.last, plan.metrics, spec.raters)
+    measuring = Measuring(plan.budget_on(dataset).every, plan.last, plan.metrics, spec.raters)
     for noise, fold in product(_noises(plan, method), spec.folds or (None,)):
         deal = _deal(plan, spec, method, noise, fold)
         wanted = plan.noise_on(dataset, noise) if deal.labels in ("given", "given_and_clean") else None

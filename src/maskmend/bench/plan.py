@@ -41,6 +41,17 @@ class PhantomSpec(Config):
     seed: int = 0
 
 
+class Budget(Config):
+    """The same for every run."""
+
+    epochs: int = Field(20, gt=0)
+    steps: int | None = Field(None, gt=0, description="optimiser steps in an epoch; by default one pass over the data")
+    rows: int | None = Field(
+        None, gt=1, description="rows in a step, a quarter of them clean where clean masks are given; else each its own"
+    )
+    every: int = Field(1, gt=0, description="epochs between measurements; the last ones are all measured")
+
+
 class DataSpec(Config):
     """A data set whose masks are right. It needs true masks to measure on: of test cases, or of held-out folds."""
 
@@ -52,6 +63,7 @@ class DataSpec(Config):
     train_cases: int | None = Field(None, ge=2, description="learn from so many cases only, spread over their names")
     test_cases: int | None = Field(None, ge=1, description="measure on so many cases only, spread over their names")
     words: tuple[str, ...] = Field((), description="settings of all runs on it, such as data.size=[64,64]")
+    budget: dict[str, int] = Field({}, description="what is other than in the plan's budget, such as rows: 2")
     raters: bool = Field(False, description="measure against each rater of labelsTs_raters, not against the label")
     reported: str = Field("", description="what papers' numbers call it, if not as the plan does")
     noises: dict[str, dict[str, Any]] = Field({}, description="parameters of noises that are others here")
@@ -98,17 +110,6 @@ class NetworkSpec(Config):
     words: tuple[str, ...] = ()
 
 
-class Budget(Config):
-    """The same for every run."""
-
-    epochs: int = Field(20, gt=0)
-    steps: int | None = Field(None, gt=0, description="optimiser steps in an epoch; by default one pass over the data")
-    rows: int | None = Field(
-        None, gt=1, description="rows in a step, a quarter of them clean where clean masks are given; else each its own"
-    )
-    every: int = Field(1, gt=0, description="epochs between measurements; the last ones are all measured")
-
-
 class BenchPlan(Config):
     """A grid of runs."""
 
@@ -136,6 +137,11 @@ class BenchPlan(Config):
         found = self.noises.get(name)
         own = self.datasets[dataset].noises.get(name)
         return found and found.model_copy(update={"parameters": found.parameters | (own or {})})
+
+    def budget_on(self, dataset: str) -> Budget:
+        """The budget of every run on a data set."""
+        written = self.budget.model_dump(exclude_unset=True) | self.datasets[dataset].budget
+        return parse(Budget, written, f"datasets.{dataset}.budget")
 
     def noises_of(self, method: MethodSpec) -> list[str]:
         """The noises a row is run under."""
@@ -240,7 +246,7 @@ def settings(
     A preset is weaker than what all share; then come the data set, the network, ``tau``, and the row's own words.
     """
     dataset, name, network = row
-    method, budget = plan.methods[name], plan.budget
+    method, budget = plan.methods[name], plan.budget_on(dataset)
     words = [f"fold={'all' if fold is None else fold}", f"seed={seed}", f"train.epochs={budget.epochs}"]
     if budget.steps:
         words.append(f"train.steps={budget.steps}")
