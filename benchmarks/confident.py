@@ -1,11 +1,12 @@
-"""What does confident learning cost, and does its memory grow with the number of cases?
+"""What does confident learning cost beside cleanlab, and does its memory grow with the number of cases?
 
-    python benchmarks/confident.py [--classes 4] [--size 256] [--cases 8 32 128]
+    OMP_NUM_THREADS=1 python benchmarks/confident.py [--classes 2 4] [--wrong 0.1 0.02] [--cases 8 32 128]
 
-Each row runs in a process of its own, on cases that are drawn one at a time and thrown away: the streamed joint (three
-readings), the exact one in memory, and cleanlab's ``find_label_issues(filter_by="both", n_jobs=1)``; where cleanlab is
-not installed, its algorithm in plain numpy. Seconds are without drawing; memory is the largest resident size, less what
-the process had before its first case.
+The streamed joint (three readings), the exact one in memory, and cleanlab's ``find_label_issues(filter_by="both",
+n_jobs=1)`` on the same drawn probabilities, one thread each. Every run has a process of its own; the ways take turns,
+and a row holds the median of ``--repeats`` runs. Cases are drawn one at a time and, streamed, thrown away. Seconds are
+without drawing; memory is the largest resident size, less what the process had before its first case, so that what is
+not streamed counts the probabilities it holds. ``other`` counts the flags that are not cleanlab's.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,124 +44,132 @@ class Clock:
         self.seconds += time.perf_counter() - self.start
 
 
-def draw(case: int, classes: int, size: int) -> tuple[Tensor, Tensor]:
-    """Probabilities (1, K, H, W) and labels (1, H, W) of which a tenth is wrong."""
-    rng = torch.Generator().manual_seed(case)
-    truth = torch.randint(0, classes, (1, size, size), generator=rng)
-    logits = torch.randn((1, classes, size, size), generator=rng)
-    prob = (logits + 3 * torch.nn.functional.one_hot(truth, classes).movedim(-1, 1)).softmax(1)
-    wrong = torch.rand(truth.shape, generator=rng) < 0.1
-    return prob, torch.where(wrong, (truth + 1) % classes, truth)
+@dataclass(frozen=True)
+class Drawn:
+    """How cases are drawn: of ``size``² pixels each, and labels of which a share is ``wrong``."""
+
+    classes: int
+    wrong: float
+    cases: int
+    size: int
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return (self.case(number) for number in range(self.cases))
+
+    def case(self, number: int) -> tuple[Tensor, Tensor]:
+        """Probabilities (1, K, H, W) and labels (1, H, W)."""
+        rng = torch.Generator().manual_seed(number)
+        truth = torch.randint(0, self.classes, (1, self.size, self.size), generator=rng)
+        logits = torch.randn((1, self.classes, self.size, self.size), generator=rng)
+        prob = (logits + 3 * torch.nn.functional.one_hot(truth, self.classes).movedim(-1, 1)).softmax(1)
+        wrong = torch.rand(truth.shape, generator=rng) < self.wrong
+        return prob, torch.where(wrong, (truth + 1) % self.classes, truth)
 
 
-def streamed(cases: int, classes: int, size: int, clock: Clock) -> int:
-    def readings() -> Iterator[tuple[Tensor, Tensor]]:
-        return (draw(case, classes, size) for case in range(cases))
-
-    sums, flat, found = torch.zeros(2, classes).double(), Evidence.none(classes).flat(), 0
-    for prob, label in readings():
+def streamed(drawn: Drawn, clock: Clock) -> Iterator[Tensor]:
+    sums, flat = torch.zeros(2, drawn.classes).double(), Evidence.none(drawn.classes).flat()
+    for prob, label in drawn:
         with clock:
             sums += confident.self_confidence(prob, label)
     threshold = confident.thresholds(sums)
-    for prob, label in readings():
+    for prob, label in drawn:
         with clock:
             flat += confident.evidence(prob, label, threshold).flat()
     with clock:
-        limit = confident.limits(Evidence.of(flat, classes), "both")
-    for prob, label in readings():
+        limit = confident.limits(Evidence.of(flat, drawn.classes), "both")
+    for prob, label in drawn:
         with clock:
-            found += int(confident.flagged(prob, label, limit, "both").sum())
-    return found
+            found = confident.flagged(prob, label, limit, "both")
+        yield found
 
 
-def exact(cases: int, classes: int, size: int, clock: Clock) -> int:
-    parts = [draw(case, classes, size) for case in range(cases)]
-    prob, label = (torch.cat(each) for each in zip(*parts, strict=True))
-    del parts
+def exact(drawn: Drawn, clock: Clock) -> Iterator[Tensor]:
+    size = (drawn.size, drawn.size)
+    prob = torch.empty(drawn.cases, drawn.classes, *size)
+    label = torch.empty(drawn.cases, *size, dtype=torch.int64)
+    for number, (p, y) in enumerate(drawn):
+        prob[number], label[number] = p[0], y[0]
     with clock:
-        return int(confident.find(prob, label).sum())
+        found = confident.find(prob, label)
+    yield found
 
 
-def theirs(cases: int, classes: int, size: int, clock: Clock) -> int:
-    parts = [draw(case, classes, size) for case in range(cases)]
-    prob = np.concatenate([p.movedim(1, -1).reshape(-1, classes).numpy() for p, _ in parts])
-    label = np.concatenate([y.flatten().numpy() for _, y in parts])
-    del parts
-    find = cleanlab_find()
+def theirs(drawn: Drawn, clock: Clock) -> Iterator[Tensor]:
+    from cleanlab.filter import find_label_issues
+
+    pixels = drawn.size**2
+    prob = np.empty((drawn.cases * pixels, drawn.classes), dtype=np.float32)
+    label = np.empty(drawn.cases * pixels, dtype=np.int64)
+    for number, (p, y) in enumerate(drawn):
+        rows = slice(number * pixels, (number + 1) * pixels)
+        prob[rows], label[rows] = p[0].flatten(1).T.numpy(), y.flatten().numpy()
     with clock:
-        return int(find(label, prob).sum())
+        found = find_label_issues(label, prob, filter_by="both", n_jobs=1)
+    yield torch.from_numpy(found)
 
 
-def cleanlab_find() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    try:
-        from cleanlab.filter import find_label_issues
-    except ImportError:
-        return in_numpy
-    return lambda label, prob: find_label_issues(label, prob, filter_by="both", n_jobs=1)
+WAYS = {"cleanlab": theirs, "streamed": streamed, "exact": exact}
 
 
-def in_numpy(label: np.ndarray, prob: np.ndarray) -> np.ndarray:
-    """The algorithm, with the sorts that cleanlab does."""
-    classes = prob.shape[1]
-    limit = np.array([prob[label == k, k].mean(dtype=float) for k in range(classes)]) - 1e-6
-    sure = prob >= limit
-    many = sure.sum(1)
-    guess = np.where(many > 1, prob.argmax(1), sure.argmax(1))
-    joint = np.zeros((classes, classes))
-    np.add.at(joint, (label[many > 0], guess[many > 0]), 1)
-    size = np.bincount(label, minlength=classes)
-    count = np.round(joint / joint.sum(1, keepdims=True) * size[:, None]).astype(int)
-    own, other = np.zeros(len(label), dtype=bool), np.zeros(len(label), dtype=bool)
-    for i in range(classes):
-        here = np.flatnonzero(label == i)
-        mine = prob[here]
-        own[here[np.argsort(mine[:, i])[: size[i] - count[i, i]]]] = True
-        for j in (j for j in range(classes) if j != i):
-            other[here[np.argsort(mine[:, i] - mine[:, j])[: count[i, j]]]] = True
-    return own & other & (prob.argmax(1) != label)
-
-
-WAYS = {"streamed": streamed, "exact": exact, "cleanlab": theirs}
-
-
-def measure(way: str, cases: int, classes: int, size: int) -> dict[str, float]:
-    """One row, in this process."""
-    streamed(1, classes, size, Clock())  # what is loaded once
+def measure(way: str, drawn: Drawn, path: Path) -> dict[str, float]:
+    """One run, in this process; the flags are written to a file, as bits."""
+    for _ in WAYS[way](Drawn(drawn.classes, 0.1, 1, 16), Clock()):
+        pass  # what is loaded once
     before, clock = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, Clock()
-    found = WAYS[way](cases, classes, size, clock)
+    with path.open("wb") as file:
+        for found in WAYS[way](drawn, clock):
+            file.write(np.packbits(found.numpy()).tobytes())
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    return {"found": found, "seconds": clock.seconds, "mib": grown}
+    return {"seconds": clock.seconds, "mib": grown}
+
+
+def compare(drawn: Drawn, repeats: int) -> Iterator[str]:
+    """The rows of all ways."""
+    runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {way: Path(folder, way) for way in WAYS}
+        for way in list(WAYS) * repeats:
+            words = [sys.executable, __file__, "--only", way, json.dumps(asdict(drawn)), str(paths[way])]
+            run = subprocess.run(words, capture_output=True, text=True, check=True)
+            runs[way].append(json.loads(run.stdout.splitlines()[-1]))
+        bits = {way: np.unpackbits(np.frombuffer(path.read_bytes(), dtype=np.uint8)) for way, path in paths.items()}
+    seconds = {way: statistics.median(run["seconds"] for run in runs[way]) for way in WAYS}
+    for way in WAYS:
+        cells = (
+            drawn.classes,
+            f"{100 * drawn.wrong:g} %",
+            drawn.cases,
+            way,
+            f"{seconds[way]:.2f}",
+            f"{drawn.cases * drawn.size**2 / seconds[way] / 1e6:.1f}",
+            f"{seconds['cleanlab'] / seconds[way]:.1f}",
+            f"{statistics.median(run['mib'] for run in runs[way]):.0f}",
+            bits[way].sum(),
+            (bits[way] != bits["cleanlab"]).sum(),
+        )
+        yield f"| {' | '.join(map(str, cells))} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--classes", type=int, default=4)
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--classes", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--wrong", type=float, nargs="+", default=[0.1, 0.02], help="share of the labels")
+    parser.add_argument("--size", type=int, default=256, help="a multiple of 4")
     parser.add_argument("--cases", type=int, nargs="+", default=[8, 32, 128])
-    parser.add_argument("--only", choices=WAYS, help="one row of one number of cases, as JSON")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs=3, metavar=("WAY", "DRAWN", "FLAGS"), help="one run, as JSON")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.only:
-        print(json.dumps(measure(args.only, args.cases[0], args.classes, args.size)))
+        way, drawn, path = args.only
+        print(json.dumps(measure(way, Drawn(**json.loads(drawn)), Path(path))))
         return
-    name = {"cleanlab": "cleanlab" if cleanlab_find() is not in_numpy else "cleanlab's algorithm in numpy"}
-    print(f"{args.classes} classes, {args.size}² pixels, one thread")
-    print("| cases | way | s | million pixels/s | MiB | flagged |\n|---|---|---|---|---|---|")
-    for cases in args.cases:
-        for way in WAYS:
-            words = ["--classes", str(args.classes), "--size", str(args.size), "--cases", str(cases), "--only", way]
-            run = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=True)
-            row = json.loads(run.stdout.splitlines()[-1])
-            speed = cases * args.size**2 / row["seconds"] / 1e6
-            cells = (
-                cases,
-                name.get(way, way),
-                f"{row['seconds']:.2f}",
-                f"{speed:.1f}",
-                f"{row['mib']:.0f}",
-                row["found"],
-            )
-            print("|", " | ".join(map(str, cells)), "|", flush=True)
+    print(f"{args.size}² pixels a case, one thread, median of {args.repeats}\n")
+    print("| classes | wrong | cases | way | s | million pixels/s | × cleanlab | MiB | flagged | other |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for drawn in (Drawn(k, wrong, n, args.size) for k in args.classes for wrong in args.wrong for n in args.cases):
+        for row in compare(drawn, args.repeats):
+            print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def by_loops(prob: np.ndarray, label: np.ndarray, rule: str) -> np.ndarray:
     limit = [
         max(prob[label == k, k].astype(float).mean(), 2e-6) if (label == k).any() else np.inf for k in range(classes)
     ]
-    joint = np.zeros((classes, classes))
+    joint = np.zeros((classes, classes), order="F")  # summed in cleanlab's order: it decides between equal remainders
     elsewhere = 0
     for p, y in zip(prob, label, strict=True):
         sure = [k for k in range(classes) if p[k] >= limit[k] - 1e-6]
@@ -49,13 +49,16 @@ def by_loops(prob: np.ndarray, label: np.ndarray, rule: str) -> np.ndarray:
         return wrong & (prob.argmax(1) != label)
     np.fill_diagonal(joint, np.maximum(joint.diagonal(), 1))
     own, other = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
-    for i in range(classes):
+    size = np.bincount(label, minlength=classes)
+    shares = (joint.T / joint.sum(1) * size).T
+    for i, share in enumerate(shares / shares.sum() * size.sum()):
         here = np.flatnonzero(label == i)
-        share = joint[i] / joint[i].sum() * len(here)
         count = np.round(share)
-        while count.sum() != len(here):  # keep the row's total: move the entry for which it costs least
-            step = 1 if count.sum() < len(here) else -1
-            count[np.argmax(step * (share - count))] += step
+        order = np.argsort(share - count)  # keep the row's total: move the entries for which it costs least
+        while count.sum() < len(here):
+            count[order[-1]], order = count[order[-1]] + 1, order[:-1]
+        while count.sum() > len(here):
+            count[order[0]], order = count[order[0]] - 1, order[1:]
         if len(here) and count[i] < 1:
             count -= (1 - count[i]) / max(np.count_nonzero(count) - 1, 1)
             count[i] = 1
@@ -66,6 +69,19 @@ def by_loops(prob: np.ndarray, label: np.ndarray, rule: str) -> np.ndarray:
             other[here[np.argsort(-margin)][: count[j]]] = True
     wrong = {"prune_by_class": own, "prune_by_noise_rate": other, "both": own & other}[rule]
     return wrong & (prob.argmax(1) != label)
+
+
+def anything(seed: int, pixels: int, classes: int) -> tuple[Tensor, Tensor]:
+    """Probabilities (2, K, N) float64 of sharp and blunt, biased and fair networks; labels (2, N), often wrong."""
+    rng, dice = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+    truth = torch.randint(0, classes, (2, pixels), generator=rng)
+    sharp = dice.choice([0, 1, 3, 6]) * torch.rand((2, 1, pixels), generator=rng)
+    logits = dice.choice([0.3, 1, 3]) * torch.randn((2, classes, pixels), generator=rng)
+    logits += dice.choice([0, 2]) * torch.randn((classes, 1), generator=rng)
+    logits += sharp * torch.nn.functional.one_hot(truth, classes).movedim(-1, 1)
+    other = (truth + torch.randint(1, classes, truth.shape, generator=rng)) % classes
+    wrong = torch.rand(truth.shape, generator=rng) < dice.choice([0.02, 0.1, 0.4])
+    return logits.double().softmax(1), torch.where(wrong, other, truth)
 
 
 def flat(prob: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -126,6 +142,88 @@ def test_it_is_what_cleanlab_says(classes: int, rule: Rule) -> None:
     joint = compute_confident_joint(y, p, calibrate=False)
     off = ~np.eye(classes, dtype=bool)
     np.testing.assert_array_equal(counts.joint.numpy()[off], joint[off])
+
+
+def test_it_is_what_cleanlab_says_of_anything() -> None:
+    """Rows with equal remainders, more pixels wanted than are doubtful, networks that know nothing."""
+    pytest.importorskip("cleanlab", minversion="2.8")
+    from cleanlab.count import compute_confident_joint
+    from cleanlab.filter import find_label_issues
+
+    beyond = 0
+    for seed in range(150):
+        prob, label = anything(seed, 40 + 3 * seed, 2 + seed % 4)
+        if seed % 3 == 0:
+            label[torch.rand(label.shape, generator=torch.Generator().manual_seed(seed)) < 0.3] = IGNORE
+        p, y = flat(prob, label)
+        for rule in RULES[:3]:
+            theirs = find_label_issues(y, p, filter_by=rule, n_jobs=1)
+            np.testing.assert_array_equal(confident.find(prob, label, rule)[label != IGNORE].numpy(), theirs, f"{seed}")
+        found = confident.evidence(prob, label, confident.thresholds(confident.self_confidence(prob, label)))
+        ours = found.joint.numpy().copy()
+        np.fill_diagonal(ours, ours.diagonal().clip(1))
+        np.testing.assert_array_equal(ours, compute_confident_joint(y, p, calibrate=False))
+        beyond += bool((confident.numbers(found) > found.histogram.sum(2)).any())
+    assert beyond > 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), classes=st.integers(2, 5), pixels=st.integers(20, 300), rule=st.sampled_from(RULES))
+def test_streamed_and_whole_differ_inside_a_bin_at_the_cut(seed: int, classes: int, pixels: int, rule: Rule) -> None:
+    prob, label = anything(seed, pixels, classes)
+    parts, found = streamed(prob, label, rule)
+    threshold = confident.thresholds(confident.self_confidence(prob, label))
+    counted, p, y = confident._counted(prob, label, threshold)
+    assert torch.equal(found.joint, counted.joint)
+    cut = confident._exact(p, y, counted, rule)
+    p, y = prob.transpose(0, 1).flatten(1), label.flatten()
+    score, cut = confident._suspicion(p, y), cut[y].T
+    at_the_cut = (confident._bin(score) == confident._bin(cut)).any(0).view_as(label)
+    assert not (parts ^ confident.find(prob, label, rule))[~at_the_cut].any()
+
+
+def test_only_doubtful_pixels_are_ranked() -> None:
+    """Those that are surely right have no place in the histogram, and change no flag."""
+    prob, label = noisy_labels(3, 2, wrong=0.3)
+    sure = torch.nn.functional.one_hot(label, 3).movedim(-1, 1) * 0.97 + 0.01
+    prob = torch.cat((prob, sure))
+    threshold = torch.full((3,), 0.6).double()
+    one, two = (
+        confident.evidence(prob[:6], label, threshold),
+        confident.evidence(prob, torch.cat((label,) * 2), threshold),
+    )
+    assert torch.equal(one.histogram, two.histogram)
+    assert torch.equal(two.joint - one.joint, torch.bincount(label.flatten()).diag())
+    assert torch.equal(two.given, 2 * one.given)
+
+
+def test_a_class_as_probable_as_the_given_one_is_no_error() -> None:
+    """Within 1e-6, as in cleanlab."""
+    p = torch.tensor([0.9] * 20 + [0.1] * 5 + [0.5 - 1e-7, 0.5, 0.5 + 1e-7])
+    prob, label = torch.stack((p, 1 - p))[None].double(), torch.zeros(1, len(p), dtype=torch.int64)
+    limit = torch.full((2, 2), 2.0)
+    wrong = confident.flagged(prob, label, limit, "both")
+    assert wrong[0].tolist() == [False] * 20 + [True] * 5 + [False] * 3
+
+
+def test_shapes_without_pixels() -> None:
+    for shape in ((0, 8, 8), (2, 0)):
+        prob, label = torch.rand(shape[0], 3, *shape[1:]), torch.zeros(shape, dtype=torch.int64)
+        assert confident.find(prob, label).shape == shape
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("rule", RULES)
+def test_a_gpu_says_the_same(rule: Rule) -> None:
+    prob, label = noisy_labels(4, 2)
+    label[:, :3] = IGNORE
+    prob = prob.double()
+    there = prob.cuda(), label.cuda()
+    assert torch.equal(confident.find(*there, rule).cpu(), confident.find(prob, label, rule))
+    flags, found = streamed(*there, rule)
+    here, same = streamed(prob, label, rule)
+    assert torch.equal(flags.cpu(), here)
+    assert torch.equal(found.flat().cpu(), same.flat())
 
 
 def test_a_joint_worked_by_hand() -> None:
