@@ -27,6 +27,7 @@ from ..formats import (
     write_image,
     write_label,
 )
+from ..fusion import majority
 from .sources import Pair, Source, recognise
 from .survey import Channels, MaskRule, channels_of, file_ending, mask_rule, read_all
 
@@ -143,17 +144,6 @@ def _write_labels(pair: Pair, folder: Path, ending: str, rule: MaskRule) -> None
         target.parent.mkdir(exist_ok=True)
         geometry = _geometry(labels[0], pair.raters[0][1], pair, ending)
         write_label(target, majority([label.array for label in labels]), geometry)
-
-
-def majority(labels: Sequence[Array]) -> Array:
-    """The class that most of the ``labels`` (*S) give each pixel, the lowest of those that tie, (*S)."""
-    lowest, *values = sorted({int(value) for label in labels for value in np.unique(label)})
-    winner, most = np.full_like(labels[0], lowest), sum(label == lowest for label in labels)
-    for value in values:
-        votes = sum(label == value for label in labels)
-        winner[votes > most] = value
-        most = np.maximum(most, votes)
-    return winner
 
 
 def _of_raters(source: Source) -> dict[str, str]:
