@@ -197,13 +197,13 @@ def test_only_doubtful_pixels_are_ranked() -> None:
     assert torch.equal(two.given, 2 * one.given)
 
 
-def test_a_class_as_probable_as_the_given_one_is_no_error() -> None:
-    """Within 1e-6, as in cleanlab."""
-    p = torch.tensor([0.9] * 20 + [0.1] * 5 + [0.5 - 1e-7, 0.5, 0.5 + 1e-7])
-    prob, label = torch.stack((p, 1 - p))[None].double(), torch.zeros(1, len(p), dtype=torch.int64)
-    limit = torch.full((2, 2), 2.0)
-    wrong = confident.flagged(prob, label, limit, "both")
-    assert wrong[0].tolist() == [False] * 20 + [True] * 5 + [False] * 3
+@pytest.mark.parametrize("rule", RULES)
+def test_a_class_as_probable_as_the_given_one_is_no_error(rule: Rule) -> None:
+    """Within 1e-6, as in cleanlab; its filter for segmentation takes the most probable class exactly."""
+    p = torch.tensor([0.9, 0.1, 0.5 - 1e-6, 0.5 - 1e-7, 0.5, 0.5 + 1e-7]).double()
+    prob, label = torch.stack((p, 1 - p))[None], torch.zeros(1, len(p), dtype=torch.int64)
+    wrong = confident.flagged(prob, label, torch.full((2, 2), 2.0), rule)
+    assert wrong[0].tolist() == [False, True, True, rule == "segmentation", False, False]
 
 
 def test_shapes_without_pixels() -> None:
