@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,6 @@ from ..formats import (
     PICTURES,
     TIFFS,
     VOLUMES,
-    Array,
     Geometry,
     Picture,
     ending_of,
