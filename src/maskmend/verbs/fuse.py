@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..data.dataset import Case, Dataset, case_arrays, declared_label, open_dataset
 from ..data.formats import write_json, write_label
-from ..data.fusion import CHOICES, FUSIONS, average, choose, disagreement, majority, rate, staple
+from ..data.fusion import CHOICES, FUSIONS, around, average, choose, disagreement, likeliest, majority, rate, staple
 from ..data.layout import nearest, read_json_object
 from ..errors import InputError
 from ..metrics import dice, mean_sd, overlap
@@ -167,14 +167,17 @@ def _write_case(case: Case, *, source: Dataset, root: Path, rule: str, seed: int
         return FusedCase(case.name, {})
     drawn = {path: declared_label(path, image, case, source).array for path in case.opinions}
     labels = list(drawn.values())
-    prob = staple(labels, source.classes) if rule == "staple" else average([majority(labels)], source.classes)
-    fused = np.where(prob.any(0), prob.argmax(0), IGNORE)
+    box = around(labels)
+    inside = [label[box] for label in labels]  # all agree outside
+    prob = staple(inside, source.classes) if rule == "staple" else average([majority(inside)], source.classes)
+    label = majority(labels)
+    label[box] = fused = likeliest(prob)
     chosen = next((choose(case, source, turn, seed) for turn in CHOICES if turn == rule), None)
-    label = fused if chosen is None else drawn[chosen]
+    label = drawn[chosen] if chosen else label
     raw = label if source.ignore is None else np.where(label == IGNORE, source.ignore, label)
     write_label(root / "labelsTr" / f"{case.name}{source.file_ending}", raw, given.geometry)
     names = [path.parent.name for path in drawn]
-    ratings = _ratings(labels, prob, fused, {name: k for name, k in source.labels.items() if k})
+    ratings = _ratings(inside, prob, fused, {name: k for name, k in source.labels.items() if k})
     whose = chosen.parent.name if chosen else None
     return FusedCase(case.name, dict(zip(names, ratings, strict=True)), whose, disagreement(labels))
 
