@@ -189,7 +189,7 @@ def _em(patterns: NDArray[Any], count: NDArray[Any], classes: int) -> NDArray[np
     """
     hot = np.stack([patterns == value for value in range(classes)], 1).astype(float)  # (R, K, P)
     votes = hot.sum(0)
-    weight = votes / np.maximum(votes.sum(0), 1)
+    weight: NDArray[np.float64] = votes / np.maximum(votes.sum(0), 1)
     prior = (votes * count).sum(1) / (votes * count).sum()
     if classes > 2:
         most = votes == votes.max(0)
