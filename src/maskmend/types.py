@@ -129,5 +129,9 @@ class TrainSet(Protocol):
         ...
 
     def write(self, name: str, index: Tensor, value: Tensor) -> None:
-        """Store maps (M, *S) of cases ``index``; after the hook every rank's batches carry them as ``maps[name]``."""
+        """Store maps (M, *S) of cases ``index``; after the hook every rank's batches carry them as ``maps[name]``.
+
+        "refined" is a label. "target" holds shares in [0, 1] of the foreground classes, (M, K - 1, *S), which come as
+        ``maps["target_1"]``, ``maps["target_2"]``, ..., each (B, *S), 0 before the first write.
+        """
         ...

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maskmend.data import refined
-from maskmend.data.refined import RefinedStore
+from maskmend.data.refined import RefinedStore, fixed_point, shares
 
 GIVEN = np.zeros((4, 5), np.int8)
 
@@ -93,6 +93,44 @@ def test_prune_keeps_what_it_is_told_and_the_present(store: RefinedStore) -> Non
     store.prune({2})
     assert sorted(path.name for path in store.folder.iterdir()) == ["000002", "000004"]
     assert (store.read("a") == 4).all()
+
+
+def test_what_has_a_folder_lives_beside_the_labels(store: RefinedStore) -> None:
+    """Each is inherited where the other alone is written, in generations that they share; only labels are counted."""
+    store.write("a", label(1), GIVEN)
+    store.write("target/a", np.full((2, 4, 5), 7, np.uint16))
+    assert store.commit() == 20
+    store.write("target/a", np.full((2, 4, 5), 8, np.uint16))
+    assert store.commit() == 0
+    store.write("a", label(2), label(1))
+    store.commit()
+    assert (store.read("a") == 2).all()
+    assert (store.read("target/a") == 8).all()
+    assert store.read("target/b") is None
+    store.load_state_dict({"generation": 1})
+    assert (store.read("a") == 1).all()
+    assert (store.read("target/a") == 7).all()
+    store.prune(set())
+    assert sorted(path.name for path in store.folder.rglob("*.npy")) == ["a.npy", "a.npy"]
+
+
+def test_a_killed_hook_leaves_nothing_behind_in_folders(store: RefinedStore) -> None:
+    store.write("target/a", np.ones((1, 4, 5), np.uint16))
+    resumed = RefinedStore(store.folder)
+    resumed.write("b", label(2), GIVEN)
+    resumed.commit()
+    assert resumed.read("target/a") is None
+
+
+def test_shares_never_sum_to_more_than_they_did() -> None:
+    rng = np.random.default_rng(0)
+    share = rng.dirichlet((0.1, 0.1, 0.1), 20000).T.astype(np.float32)
+    kept = shares(fixed_point(share))
+    assert kept.dtype == np.float32
+    assert (kept <= share + 1e-7).all()
+    assert (share - kept).max() < 1.6e-5
+    assert kept.sum(0, dtype=np.float64).max() <= 1 + 1e-7
+    assert shares(fixed_point(np.array([0.0, 1.0, 1.5, -1.0]))).tolist() == [0, 1, 1, 0]
 
 
 def test_two_processes_commit_together(store: RefinedStore) -> None:

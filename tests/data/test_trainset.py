@@ -454,6 +454,30 @@ def test_a_cut_from_a_refined_label_fits_its_image(make_dataset: Make, caseset: 
     assert torch.equal(batch.maps["refined"], 1 - batch.label)
 
 
+def test_targets_are_written_cropped_and_rolled_back(make_dataset: Make, caseset: Callable[..., CaseSet]) -> None:
+    """Shares of two foreground classes, one of them the image itself: they are where the image is, in every patch."""
+    data = dataset_of(make_dataset, [(40, 44, 48), (36, 60, 12)], classes=3)
+    config = DataConfig(patch=(16, 32, 16), normalisation="none", foreground=0)
+    cases = caseset(data, config, maps=("target", "refined"))
+    index, seeds = torch.tensor([0, 1, 0]), [1, 2, 3]
+    assert sorted(cases.load(index, seeds).maps) == ["refined", "target_1", "target_2"]
+    assert not any(cases.load(index, seeds).maps[f"target_{k}"].any() for k in (1, 2))
+    for batch in cases.scan(1):
+        cases.write("target", batch.index, torch.cat((batch.image / 255, 1 - batch.image / 255), 1))
+    assert cases.commit() == 0
+    batch = cases.load(index, seeds)
+    seen = batch.label != IGNORE
+    for k, wanted in ((1, batch.image[:, 0] / 255), (2, 1 - batch.image[:, 0] / 255)):
+        assert batch.maps[f"target_{k}"].dtype == torch.float32
+        torch.testing.assert_close(batch.maps[f"target_{k}"][seen], wanted[seen], atol=2e-5, rtol=0)
+        assert not batch.maps[f"target_{k}"][~seen].any()
+    refine(cases, lambda refined, index: refined)
+    assert torch.equal(cases.load(index, seeds).maps["target_1"], batch.maps["target_1"])
+    assert cases.state_dict()["generation"] == 2
+    cases.load_state_dict(cases.state_dict() | {"generation": 0})
+    assert not cases.load(index, seeds).maps["target_1"].any()
+
+
 def test_ranks_gather_and_refine_together(make_dataset: Make, caseset: Callable[..., CaseSet]) -> None:
     data = dataset_of(make_dataset, every_shape())
 

@@ -1,8 +1,10 @@
-"""Mended labels, beside the given ones. They come in generations, so that a run can go back to a checkpoint's.
+"""What methods write of cases. It comes in generations, so that a run can go back to a checkpoint's.
 
-    folder/000007/<case>.npy    the refined label of a case after the seventh refinement, (*S)
+    folder/000007/<case>.npy           the refined label of a case after the seventh commit, (*S)
+    folder/000007/target/<case>.npy    shares of its foreground classes, (K - 1, *S), as ``fixed_point`` numbers
 
-Generation 0 is the given labels themselves and holds no file; a case that was never mended has none in any generation.
+Generation 0 is the given labels themselves and shares of 0, and holds no file; a case that was never written has none
+in any generation.
 """
 
 from __future__ import annotations
@@ -18,12 +20,43 @@ import numpy as np
 
 from .cache import HEADERS, save_array
 
+REFINED, TARGET = "refined", "target"
+"""The maps that methods may write: a label, and a share of each pixel for each foreground class."""
+FULL = np.iinfo(np.uint16).max
+"""The number of a share of 1."""
+
+
+def target_maps(classes: int) -> tuple[str, ...]:
+    """The side maps that ``TARGET`` stands for, one of each class but the background.
+
+    >>> target_maps(3)
+    ('target_1', 'target_2')
+    """
+    return tuple(f"{TARGET}_{value}" for value in range(1, classes))
+
+
+def target_part(name: str) -> int | None:
+    """The class of one of ``target_maps``, None of any other map."""
+    return int(name[len(TARGET) + 1 :]) if name.startswith(f"{TARGET}_") else None
+
+
+def fixed_point(share: np.ndarray) -> np.ndarray:
+    """Shares in [0, 1] as uint16, in steps of 1 / ``FULL``, rounded down: what summed to 1 never sums to more."""
+    numbers: np.ndarray = (share.clip(0, 1) * FULL).astype(np.uint16)
+    return numbers
+
+
+def shares(numbers: np.ndarray) -> np.ndarray:
+    """The inverse of ``fixed_point``, float32."""
+    return numbers.astype(np.float32) / np.float32(FULL)
+
 
 class RefinedStore:
-    """Refined label maps by case. ``write`` collects on disk; ``commit`` makes all of it visible at once.
+    """Arrays by key, which is a case's name, with a folder before it for all but refined labels: "target/anna".
 
-    Several processes may write different cases into one folder; then one of them commits, with the ``pending`` of all,
-    and the others follow with ``load_state_dict``. Given labels are never touched.
+    ``write`` collects on disk; ``commit`` makes all of it visible at once. Several processes may write different cases
+    into one folder; then one of them commits, with the ``pending`` of all, and the others follow with
+    ``load_state_dict``. Given labels are never touched.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,23 +65,23 @@ class RefinedStore:
         self._pending: dict[str, int] = {}
         self._open = lru_cache(maxsize=256)(self._map)
 
-    def read(self, case: str) -> np.ndarray | None:
-        """The refined label of ``case``, (*S), read-only and memory-mapped; None if it was never mended."""
-        return self._open(case) if self.generation else None
+    def read(self, key: str) -> np.ndarray | None:
+        """The array of ``key``, read-only and memory-mapped; None if it was never written."""
+        return self._open(key) if self.generation else None
 
-    def write(self, case: str, label: np.ndarray, before: np.ndarray) -> None:
-        """Keep ``label`` (*S) for the next generation; ``before`` is what it replaces, to count what changes."""
-        save_array(self._drafts() / f"{case}.npy", label)
-        self._pending[case] = int(np.count_nonzero(label != before))
+    def write(self, key: str, array: np.ndarray, before: np.ndarray | None = None) -> None:
+        """Keep ``array`` for the next generation; ``before`` is the label that it replaces, to count what changes."""
+        save_array(self._drafts() / f"{key}.npy", array)
+        self._pending[key] = 0 if before is None else int(np.count_nonzero(array != before))
 
     def pending(self) -> dict[str, int]:
-        """Pixels that change with the next ``commit``, by case written since the last."""
+        """Labels that change with the next ``commit``, in pixels, by key written since the last."""
         return dict(self._pending)
 
     def commit(self, written: Mapping[str, int] | None = None) -> int:
-        """Make what was written the next generation; how many pixels changed.
+        """Make what was written the next generation; how many pixels of labels changed.
 
-        Cases that were not written keep their label. Without a single write there is no new generation.
+        What was not written stays as it is. Without a single write there is no new generation.
         ``written``: the ``pending`` of every process together, where there are several.
         """
         written = self._pending if written is None else written
@@ -80,8 +113,8 @@ class RefinedStore:
     def _drafts(self) -> Path:
         return self.folder / f"{self.generation + 1:06d}.part"
 
-    def _map(self, case: str) -> np.ndarray | None:
-        path = self._at(self.generation) / f"{case}.npy"
+    def _map(self, key: str) -> np.ndarray | None:
+        path = self._at(self.generation) / f"{key}.npy"
         if not path.exists():
             return None
         with HEADERS:
@@ -89,16 +122,19 @@ class RefinedStore:
         return mapped.view(np.ndarray)
 
     def _inherit(self, drafts: Path, written: set[str]) -> None:
-        """Take over every other case from the present generation, and drop what a killed run may have left."""
-        for path in drafts.iterdir():
-            if path.stem not in written or path.suffix != ".npy":
+        """Take over every other array from the present generation, and drop what a killed run may have left."""
+        files = {drafts / f"{key}.npy" for key in written}
+        for path in drafts.rglob("*"):
+            if path.is_file() and path not in files:
                 path.unlink()
-        for path in self._at(self.generation).glob("*.npy"):
-            if path.stem not in written:
-                _link(path, drafts / path.name)
+        here = self._at(self.generation)
+        for path in here.rglob("*.npy"):
+            if (draft := drafts / path.relative_to(here)) not in files:
+                _link(path, draft)
 
 
 def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
     try:
         os.link(source, target)
     except OSError:  # a file system without hard links

@@ -1,6 +1,7 @@
 """The training set: prepared once, kept on disk, read as memory maps; so it may be larger than memory.
 
-Given labels never change. Refined ones lie in a ``RefinedStore`` beside them and come as ``batch.maps["refined"]``.
+Given labels never change. Refined ones lie in a ``RefinedStore`` beside them and come as ``batch.maps["refined"]``; so
+do the shares of classes that a method writes as "target", which come as ``target_1``, ``target_2``, ...
 """
 
 from __future__ import annotations
@@ -30,10 +31,8 @@ from .order import order, share
 from .patches import Window, draw_window, whole_window
 from .plan import Plan
 from .prepared import Prepared, prepare_case
-from .refined import RefinedStore
+from .refined import REFINED, TARGET, RefinedStore, fixed_point, shares, target_maps, target_part
 from .sidemaps import SIDEMAPS
-
-REFINED = "refined"
 
 
 class World(Protocol):
@@ -94,7 +93,7 @@ class CaseSet:
         world: World = Alone(),
     ) -> None:
         self.cases, self.dataset, self.plan, self.cache = tuple(cases), dataset, plan, cache
-        self.maps = tuple(part for name in maps for part in soft_maps(name, plan.classes))
+        self.maps = tuple(part for name in maps for part in _parts(name, plan.classes))
         self.refined, self.world = refined, world
         self.trust = torch.tensor([int(case.trust) for case in cases], dtype=torch.int64)
         if self.world.rank == 0 and any(map(soft_part, self.maps)) and not any(case.opinions for case in cases):
@@ -137,7 +136,7 @@ class CaseSet:
     def _prepare(self, i: int) -> _Labels:
         """The case with its given label, and with what ``plan.annotation`` makes of its raters'."""
         case, rule = self.cases[i], self.plan.annotation
-        wanted = [name for name in self.maps if name != REFINED]
+        wanted = [name for name in self.maps if name != REFINED and not target_part(name)]
         prepare = partial(prepare_case, dataset=self.dataset, plan=self.plan, cache=self.cache)
         if rule == "given" or rule == "sampled" or not case.opinions:
             given = prepare(case, maps=wanted)
@@ -203,12 +202,23 @@ class CaseSet:
             image[b][:, *part.target] = prepared.image.open()[:, *part.source]
             label[b][part.target] = prepared.label.open()[part.source]
             for name, out in maps.items():
-                values = (self._refined(i, prepared) if name == REFINED else prepared.maps[name].open())[part.source]
+                values = self._values(name, i, prepared, part)
                 if not part.full:
                     out[b] = {REFINED: IGNORE, "superpixel": values.max() + 1}.get(name, 0)
                 out[b][part.target] = values
         index = torch.tensor(rows, dtype=torch.int64)
         return Batch(images, tensors.pop("label"), self.trust[index], index, tensors)
+
+    def _values(self, name: str, i: int, prepared: Prepared, part: Window) -> np.ndarray:
+        """What the window shows of a map."""
+        if value := target_part(name):
+            target = self.refined.read(f"{TARGET}/{self.cases[i].name}") if self.refined else None
+            return (
+                np.zeros((1,) * len(part.source), np.float32)
+                if target is None
+                else shares(target[value - 1][part.source])
+            )
+        return (self._refined(i, prepared) if name == REFINED else prepared.maps[name].open())[part.source]
 
     def _refined(self, i: int, prepared: Prepared) -> np.ndarray:
         mended = self.refined.read(self.cases[i].name) if self.refined else None
@@ -244,13 +254,19 @@ class CaseSet:
         return full.to(value.device)
 
     def write(self, name: str, index: Tensor, value: Tensor) -> None:
-        """Keep the refined labels (M, *S) of cases ``index``, of the shape ``scan`` gave them, for ``commit``."""
-        if name != REFINED or self.refined is None:
-            raise ValueError(f"cannot write the map {name!r}: a training set stores {REFINED!r}, if it has a store")
-        for i, label in zip(index.tolist(), value.cpu().numpy(), strict=True):
-            case = self._prepared[i]
-            inside = whole_window(case.shape, self.plan.padded(case.shape)).target
-            self.refined.write(self.cases[i].name, label[inside].astype(case.label.dtype), self._refined(i, case))
+        """Keep for ``commit`` what is "refined" (M, *S) or the "target" (M, K - 1, *S) of cases ``index``, of the shape
+        ``scan`` gave them."""
+        if name not in (REFINED, TARGET) or self.refined is None:
+            raise ValueError(
+                f"cannot write {name!r}: a training set stores {REFINED!r} and {TARGET!r}, if it has a store"
+            )
+        for i, array in zip(index.tolist(), value.cpu().numpy(), strict=True):
+            case, key = self._prepared[i], self.cases[i].name
+            inside = (..., *whole_window(case.shape, self.plan.padded(case.shape)).target)
+            if name == TARGET:
+                self.refined.write(f"{TARGET}/{key}", fixed_point(array[inside]))
+            else:
+                self.refined.write(key, array[inside].astype(case.label.dtype), self._refined(i, case))
 
     def commit(self) -> int:
         """Make every rank's writes visible on every rank; how many pixels changed."""
@@ -290,7 +306,12 @@ class CaseSet:
             self.refined.load_state_dict(state)
 
 
+def _parts(name: str, classes: int) -> tuple[str, ...]:
+    """The side maps that ``name`` stands for."""
+    return target_maps(classes) if name == TARGET else soft_maps(name, classes)
+
+
 def _dtype(name: str) -> torch.dtype:
     """Of a label or a map in a batch."""
-    floating = soft_part(name) or (name in SIDEMAPS and SIDEMAPS[name].dtype is np.float32)
+    floating = soft_part(name) or target_part(name) or (name in SIDEMAPS and SIDEMAPS[name].dtype is np.float32)
     return torch.float32 if floating else torch.int64
