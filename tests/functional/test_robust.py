@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.stats import multivariate_t
 
-from maskmend.functional.losses import ce, dice_by_class, one_hot
-from maskmend.functional.robust import elr, gce, rce, sce, sharpen, soft_ce, t_loss, weighted_dice
+from maskmend.functional.losses import ce, ce_dice, dice_by_class, one_hot
+from maskmend.functional.robust import elr, gce, rce, sce, sharpen, soft_ce, soft_ce_dice, t_loss, weighted_dice
 from maskmend.types import IGNORE
 
 SHAPES = [(4, 4), (3, 4, 2)]
@@ -129,6 +129,15 @@ def test_soft_targets() -> None:
     torch.testing.assert_close(sharpen(prob, 0.5), prob**2 / (prob**2).sum(1, keepdim=True))
     assert torch.isfinite(sharpen(one_hot(label, 3), 0.1)).all()
     torch.testing.assert_close(soft_ce(logits, one_hot(label, 3)), ce(logits, label))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_soft_ce_dice_of_hard_targets_is_the_usual_one(shape: tuple[int, ...]) -> None:
+    logits, label = a_case(shape=shape)
+    seen = label != IGNORE
+    both = soft_ce_dice(logits, one_hot(label, 3), seen)
+    torch.testing.assert_close(both, ce_dice(logits, label, together=True)[0])
+    assert soft_ce_dice(logits, one_hot(label, 3), torch.zeros_like(seen)) == 0
 
 
 def test_nothing_annotated_costs_nothing() -> None:

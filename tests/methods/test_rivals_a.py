@@ -16,7 +16,7 @@ from maskmend.functional.warp import sampling_grid
 from maskmend.methods import Method, find
 from maskmend.methods.cdr import keep_critical_
 from maskmend.methods.dividemix import clean_probability
-from maskmend.methods.pick_and_learn import Scorer, quality
+from maskmend.methods.pick_and_learn import STAGES, Scorer, quality
 from maskmend.types import IGNORE, Batch, Progress, Trust
 
 from ..functional.test_warp import still
@@ -30,7 +30,7 @@ COST = {  # rows of the batch that go through networks: with a graph, without
     "mixup": (1, 0),
     "cdr": (1, 0),
     "pick_and_learn": (1, 0),
-    "elr": (1, 1),
+    "elr": (1, 0),
     "jocor": (2, 0),
     "idmps": (2, 0),
     "tri_network": (3, 0),
@@ -75,6 +75,8 @@ def make(name: str, build: Any = Net, **settings: object) -> Method:
     method = cls(build, config(**settings))
     if name == "dividemix":
         method.clean = torch.tensor([[0.9, 0.9], [0.1, 0.1], [0.9, 0.1], [0.1, 0.9]])
+    if name == "elr":
+        method.visits.fill_(9)
     return method
 
 
@@ -86,8 +88,9 @@ def with_logits(name: str, logits: list[Tensor], **settings: object) -> Method:
 
 def a_batch(count: int = 4, shape: tuple[int, ...] = (8, 8)) -> Batch:
     trust = torch.full((count,), int(Trust.NOISY))
+    maps = {f"target_{k}": torch.rand(count, *shape) / 3 for k in (1, 2)}
     return Batch(
-        torch.randn(count, 1, *shape), torch.randint(0, 3, (count, *shape)), trust, torch.arange(count) % 4, {}
+        torch.randn(count, 1, *shape), torch.randint(0, 3, (count, *shape)), trust, torch.arange(count) % 4, maps
     )
 
 
@@ -243,8 +246,65 @@ def test_cdr_ramps_and_all_weights_learn_without_noise() -> None:
         assert same == (keep == 1)
 
 
-def test_elr_holds_to_the_average_of_its_weights() -> None:
-    method, batch = make("elr", lam=2.0), a_batch()
+def test_elr_stores_an_average_of_past_predictions() -> None:
+    """t <- 0.6 t + 0.4 p from 0, p the clamped and normalised prediction of each time; its sum is 1 - 0.6^n."""
+    method, batch = make("elr", beta=0.6, lam=2.0), a_batch()
+    method.visits.zero_()
+    batch.maps.update({name: torch.zeros(4, 8, 8) for name in batch.maps})
+    train, t = Cases(batch), torch.zeros(4, 3, 8, 8)
+    assert method.maps == ("target",)
+    with torch.no_grad():
+        assert method.begin_epoch(Progress(0, 9, 0, 5), train) == {}
+        assert not train.written
+        for epoch in range(1, 4):
+            method.net.head.bias[epoch % 3] += 30.0 * (epoch == 2)  # surer than the clamp
+            p = method.net(batch.image).softmax(1).clamp(1e-4, 1 - 1e-4)
+            t = 0.6 * t + 0.4 * p / p.sum(1, keepdim=True)
+            method.begin_epoch(Progress(epoch, 9, 5 * epoch, 5), train)
+            batch.maps.update({f"target_{k}": train.written["target"][:, k - 1] for k in (1, 2)})
+            torch.testing.assert_close(method.target(batch), t)
+            torch.testing.assert_close(t.sum(1), torch.full((4, 8, 8), 1 - 0.6**epoch))
+        prob = method.net(batch.image).softmax(1)
+    early = (1 - (prob.clamp(1e-4, 1 - 1e-4) * t).sum(1)).log().mean()
+    wanted = ce(method.net(batch.image), batch.label).mean() + 2 * early
+    torch.testing.assert_close(losses_of(method, batch)["main"], wanted)
+    again = make("elr")
+    again.load_state_dict(method.state_dict())
+    assert again.visits == 3
+
+
+def test_elr_pulls_towards_its_target() -> None:
+    """Along -grad of the second term the probability of the target's class rises, whatever the given label."""
+    logits = torch.zeros(1, 3, 4, 4)
+    method, batch = with_logits("elr", [logits], lam=3.0), a_batch(1, (4, 4))
+    batch.maps.update(target_1=torch.full((1, 4, 4), 0.9), target_2=torch.zeros(1, 4, 4))
+    losses_of(method, batch)["main"].backward()
+    pull, label = -method.net.logits.grad[0] * 16, batch.label[0]
+    held = 1 - 0.7**9
+    t = torch.tensor([held - 0.9, 0.9, 0.0])
+    regular = (t - t.sum() / 3) / 3 / (1 - t.sum() / 3)  # p (t - <t, p>) / (1 - <t, p>) at p = 1/3
+    for k in range(3):
+        plain = (label == k).float() - 1 / 3
+        torch.testing.assert_close(pull[k], plain + 3 * regular[k])
+
+
+def test_a_sure_and_full_target_stays_finite() -> None:
+    method, batch = (
+        with_logits("elr", [torch.tensor([0.0, 99.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 4, 4)]),
+        a_batch(1, (4, 4)),
+    )
+    method.visits.fill_(200)
+    batch.maps.update(target_1=torch.ones(1, 4, 4), target_2=torch.zeros(1, 4, 4))
+    loss = losses_of(method, batch)["main"]
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(method.net.logits.grad).all()
+
+
+def test_elr_may_hold_to_the_average_of_its_weights() -> None:
+    method, batch = make("elr", lam=2.0, target="weights"), a_batch()
+    assert method.maps == ()
+    assert method.begin_epoch(LATE, Cases(batch)) == {}
     with torch.no_grad():
         method.average.head.bias += 1
     target = method.average(batch.image).softmax(1).detach()
@@ -255,6 +315,7 @@ def test_elr_holds_to_the_average_of_its_weights() -> None:
     assert not any(p.requires_grad for p in method.average.parameters())
     method.step(batch, Progress(0, 1, 0, 1), lambda loss, group="main": None)
     assert torch.equal(method.average.head.weight, method.net.head.weight)
+    assert (method.average.seen, method.net.learned) == (2 * 4, 3 * 4)
 
 
 def test_idmps_learns_what_both_say() -> None:
@@ -267,6 +328,28 @@ def test_idmps_learns_what_both_say() -> None:
     assert sure[0, 0, 1].item() == pytest.approx((-sym_kl(z1, z2)[0, 0, 1] / 2).exp().item())
     assert sure[0, 0, 1] < 0.05
     assert (make("idmps", inconsistency="none").sureness(z1, z2) == 1).all()
+
+
+def test_idmps_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half the cross-entropies plus 0.5 x half the Dice losses against argmax(0.3 p1 + 0.7 p2), pixels by exp(-KL)."""
+    z1, z2 = torch.randn(2, 1, 3, 4, 4)
+    method, batch = with_logits("idmps", [z1, z2], weight=0.5), a_batch(1, (4, 4))
+    batch.label[0, 0] = IGNORE
+    monkeypatch.setattr(torch, "rand", lambda *size, **more: torch.tensor(0.3))
+    p1, p2 = (z.softmax(1)[0].flatten(1)[:, 4:].T for z in (z1, z2))  # 12 annotated pixels
+    label = batch.label.flatten()[4:].tolist()
+    mixed = (0.3 * p1 + 0.7 * p2).argmax(1).tolist()
+    weight = [
+        (-((p - q) * (p.log() - q.log())).sum() / 2).exp().item() for p, q in zip(p1, p2, strict=True)
+    ]  # KL of both directions, halved
+    wanted = 0.0
+    for p in (p1, p2):
+        wanted += -sum(p[i, y].log().item() for i, y in enumerate(label)) / 12 / 2
+        for k in range(3):
+            hit = sum(w * p[i, k].item() for i, w in enumerate(weight) if mixed[i] == k)
+            size = sum(w * (p[i, k].item() + (mixed[i] == k)) for i, w in enumerate(weight))
+            wanted += 0.5 / 2 * (1 - (2 * hit + 1e-5) / (size + 1e-5)) / 3
+    assert losses_of(method, batch)["main"].item() == pytest.approx(wanted, rel=1e-4)
 
 
 def test_quality_is_bounded_and_of_labelled_cases_alone() -> None:
@@ -282,8 +365,23 @@ def test_quality_is_bounded_and_of_labelled_cases_alone() -> None:
 
 
 @pytest.mark.parametrize("shape", [(7, 5), (16, 16), (5, 6, 7)])
-def test_the_scorer_takes_any_size(shape: tuple[int, ...]) -> None:
-    assert Scorer(4, len(shape))(torch.randn(3, 4, *shape)).shape == (3,)
+@pytest.mark.parametrize("learned", [True, False])
+def test_the_scorer_takes_any_size(shape: tuple[int, ...], learned: bool) -> None:
+    score = Scorer(4, len(shape), STAGES["small"], learned)(torch.randn(3, 4, *shape))
+    assert score.shape == (3,)
+    assert learned or (score >= 0).all()
+
+
+def test_the_papers_scorer_is_vgg16() -> None:
+    """Its 13 convolutions hold 14,714,688 numbers for three channels, their normalisations 8,448."""
+    method = make("pick_and_learn", scorer="vgg16")
+    extra = 9 * 64 * (1 + 3 - 3)  # an image and three classes in place of three channels
+    assert sum(p.numel() for p in method.scorer.parameters()) == 14_714_688 + 8_448 + extra
+    features = method.scorer.layers(torch.randn(2, 4, 64, 64))
+    assert features.shape == (2, 512, 2, 2)
+    method.eval()
+    image = torch.randn(2, 4, 64, 64)
+    torch.testing.assert_close(method.scorer(image), method.scorer.layers(image).mean((1, 2, 3)))
 
 
 def test_scores_rise_where_the_loss_is_below_the_batch() -> None:
@@ -312,8 +410,9 @@ class Cases:
     """A training set of whole cases, for one rank."""
 
     def __init__(self, batch: Batch) -> None:
-        self.batch, self.trust = batch, batch.trust
+        self.batch, self.trust, self.shapes = batch, batch.trust, (tuple(batch.label.shape[1:]),) * len(batch)
         self.sizes = torch.stack([(batch.label == k).flatten(1).sum(1) for k in range(3)], 1)
+        self.written: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -326,6 +425,24 @@ class Cases:
         full = torch.zeros(len(self), *value.shape[1:])
         full[index] = value
         return full
+
+    def write(self, name: str, index: Tensor, value: Tensor) -> None:
+        self.written.setdefault(name, value.new_zeros(len(self), *value.shape[1:]))[index] = value
+
+
+@pytest.mark.parametrize("name", ["dividemix", "elr"])
+def test_cases_are_looked_at_on_the_methods_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training set gives batches on the CPU, wherever the networks are."""
+    method, moved = make(name), []
+
+    def to(self: Batch, device: torch.device) -> Batch:
+        moved.append(device)
+        return self
+
+    monkeypatch.setattr(Batch, "to", to)
+    with torch.no_grad():
+        method.begin_epoch(LATE, Cases(a_batch()))
+    assert moved == [torch.device("cpu")] * 4
 
 
 def test_dividemix_tells_the_cases_apart() -> None:
@@ -366,6 +483,7 @@ def test_dividemix_targets() -> None:
     torch.testing.assert_close(target[0, :, 0, 0], sharpen(own, 0.5)[0, :, 0, 0])
     torch.testing.assert_close(target[1], hot[1])
     torch.testing.assert_close(target[2], sharpen(both, 0.5)[2])
+    torch.testing.assert_close(target.sum(1), torch.ones(3, 4, 4))
 
 
 def test_dividemix_each_network_believes_its_peer() -> None:
@@ -380,6 +498,30 @@ def test_dividemix_each_network_believes_its_peer() -> None:
     guess = sharpen((p1 + p2) / 2, 0.5).repeat(2, 1, 1, 1)
     torch.testing.assert_close(losses["net1"].detach(), 2.0 * 0.5 * (z1.softmax(1) - guess).square().mean())
     torch.testing.assert_close(losses["net2"].detach(), ce(z2, batch.label.repeat(2, 1, 1)).mean())
+
+
+def test_dividemix_mixes_views_and_targets_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At share 0.7 the loss is that of 0.7 x + 0.3 x' against 0.7 y + 0.3 y', of the kind that x asks for."""
+    method, batch = make("dividemix", jitter=0.0, guess_epochs=0, guess_weight=3.0), a_batch(2)
+    method.clean = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    swap = torch.tensor([1, 0, 3, 2])
+    monkeypatch.setattr(method, "share", lambda: 0.7)
+    monkeypatch.setattr(torch, "randperm", lambda count, device=None: swap)
+    found = losses_of(method, batch)["net1"]
+    p1, p2 = (net(batch.image).softmax(1).detach() for net in method.nets)
+    target = torch.stack((one_hot(batch.label, 3)[0], sharpen((p1 + p2) / 2, 0.5)[1])).repeat(2, 1, 1, 1)
+    image = batch.image.repeat(2, 1, 1, 1)
+    logits = method.net1(0.7 * image + 0.3 * image[swap])
+    wanted = 0.7 * target + 0.3 * target[swap]
+    taught = -(wanted * logits.log_softmax(1)).sum(1)[[0, 2]].mean()
+    guessed = (logits.softmax(1) - wanted).square()[[1, 3]].mean()
+    torch.testing.assert_close(found, taught + 3 * guessed)
+
+
+def test_the_larger_share_is_an_images_own() -> None:
+    shares = [make("dividemix").share() for _ in range(50)]
+    assert 0.5 <= min(shares) < max(shares) <= 1
+    assert make("dividemix", mix=0.0).share() == 1.0
 
 
 def test_rmd_networks_teach_one_another() -> None:
@@ -408,6 +550,39 @@ def test_rmd_distils_where_the_peer_is_reliable() -> None:
     (learned[0] + learned[1]).backward()
     assert weak.grad is None
     assert strong.grad.abs().sum() > 0
+
+
+class Skewed(Net):
+    """Sees its right neighbour: not the same in a mirror."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 8, (1, 3), padding=(0, 1))
+
+
+def test_rmd_step_weighs_what_a_mirror_changes() -> None:
+    """All mirrored along both axes, epoch 5 of 10: co-teaching plus weight x ramp x KL(mirrored peer || own)."""
+    method = make("rmd", Skewed, tau=0.0, flip=1.0, weight=0.5)
+    batch, at = a_batch(2), Progress(5, 100, 5, 1)
+    ramp = torch.tensor(-5 * 0.25).exp()
+    losses = losses_of(method, batch, at)
+    mirror = lambda x: x.flip(2, 3)  # noqa: E731
+    with torch.no_grad():
+        weak = [net(batch.image) for net in (method.net1, method.net2)]
+        strong = [net(mirror(batch.image)) for net in (method.net1, method.net2)]
+    for k, peer in ((0, 1), (1, 0)):
+        change = (margins(strong[peer]) - margins(mirror(weak[peer]))).square().mean(1).flatten()
+        reliable = smallest(change.tolist(), int(ramp * change.numel()))
+        learned = kl(mirror(weak[peer]), strong[k]).flatten()[reliable].mean()
+        wanted = ce(weak[k], batch.label).mean() + 0.5 * ramp * learned
+        torch.testing.assert_close(losses[f"net{k + 1}"].detach(), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_case_without_a_label_does_not_thin_t_loss() -> None:
+    method, batch = make("t_loss"), a_batch()
+    alone = losses_of(method, batch.rows(torch.tensor([0, 1, 2])))["main"]
+    batch.label[3] = IGNORE
+    torch.testing.assert_close(losses_of(method, batch)["main"], alone)
 
 
 def test_t_loss_learns_a_number_for_each_foreground_class() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -11,9 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskmend.errors import InputError
 from maskmend.functional import confident
 from maskmend.functional.losses import ce, ce_dice, one_hot
 from maskmend.functional.rng import seed_all
+from maskmend.functional.robust import soft_ce_dice
 from maskmend.methods import (
     adele,
     confident_learning,
@@ -206,6 +209,41 @@ def test_sums_go_over_ranks_in_pieces() -> None:
     assert torch.equal(confident_learning.total(train, [], mine * 0), other)
 
 
+# --- steps that lack a kind of case -----------------------------------------------------------------------------------
+
+LACKING = [mean_teacher.MeanTeacher, ua_mt.UAMT, mtcl.MTCL, strong_weak.StrongWeak]
+
+
+@pytest.mark.parametrize("cls", LACKING)
+@pytest.mark.parametrize("trust", [CLEAN, NOISY, int(Trust.UNLABELED)])
+def test_a_step_of_one_kind_alone_is_taken(cls: type[nn.Module], trust: int) -> None:
+    """Clean cases alone teach as plain training does; others alone move what they may, and nothing breaks."""
+    module = sys.modules[cls.__module__]
+    method, batch = cls(Net, module.Config()), a_batch([trust] * 3)
+    if trust == Trust.UNLABELED:
+        batch.label[:] = IGNORE
+    logs = taught(method, batch)
+    assert torch.isfinite(logs["loss"])
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in method.parameters())
+    if trust == CLEAN:
+        net = getattr(method, "student", None) or method.strong
+        torch.testing.assert_close(logs["loss"], ce_dice(net(batch.image), batch.label, together=True)[0])
+
+
+@pytest.mark.parametrize(
+    ("cls", "trust"),
+    [
+        (nl_reweighting.NLReweighting, CLEAN),
+        (nl_reweighting.NLReweighting, NOISY),
+        (spatial_correction.SpatialCorrection, CLEAN),
+    ],
+)
+def test_a_step_that_would_teach_nothing_is_told(cls: type[nn.Module], trust: int) -> None:
+    method = cls(Net, sys.modules[cls.__module__].Config())
+    with pytest.raises(InputError, match=r"train\.batch"):
+        taught(method, a_batch([trust] * 3))
+
+
 # --- mean teachers ----------------------------------------------------------------------------------------------------
 
 
@@ -220,8 +258,9 @@ def test_the_mean_teacher_costs_one_pass_and_agrees() -> None:
     student, clean, rest = method.student, batch.clean, batch.imperfect
     torch.testing.assert_close(logs["high"], ce_dice(student(clean.image), clean.label, together=True)[0])
     shift = torch.tensor([0.5, 0.0, 0.0]).view(1, 3, 1, 1)
-    agree = (student(rest.image) + shift).softmax(1) - student(rest.image).softmax(1)
-    torch.testing.assert_close(logs["consistency"], agree.square().mean())
+    agree = ((student(rest.image) + shift).softmax(1) - student(rest.image).softmax(1)).square().mean()
+    torch.testing.assert_close(logs["consistency"], agree)
+    torch.testing.assert_close(logs["loss"], logs["high"] + 0.1 * torch.tensor(-5 * 0.01).exp() * agree)  # step 9 of 10
 
 
 @pytest.mark.parametrize("kind", [mean_teacher, ua_mt])
@@ -339,8 +378,40 @@ def test_before_its_start_imperfect_labels_teach_nothing() -> None:
 def test_soft_losses_of_hard_labels_are_the_usual_ones() -> None:
     logits, label = torch.randn(2, 3, 6, 6), torch.randint(0, 3, (2, 6, 6))
     label[0, :2] = IGNORE
-    soft = mtcl.soft_ce_dice(logits, one_hot(label, 3), label != IGNORE)
+    soft = soft_ce_dice(logits, one_hot(label, 3), label != IGNORE)
     torch.testing.assert_close(soft, ce_dice(logits, label, together=True)[0])
+
+
+def test_mtcl_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L = L_s + w (L_c + 5 L_cl), w = 0.1 exp(-5 (1 - t / 7.5)^2); L_cl by hand, from labels that confident learning
+    moved by 0.8."""
+    method = mtcl.MTCL(Net, mtcl.Config(correction="fs", noise=0.0))
+    batch, at = a_batch([CLEAN, NOISY, NOISY]), Progress(3, 10, 3, 1)
+    rest = batch.imperfect
+    errors = torch.rand(2, 8, 8) < 0.3
+    monkeypatch.setattr(confident, "find", lambda prob, label, rule: errors)
+    with torch.no_grad():
+        method.teacher.head.bias[1] += 2.0
+        p, taught_by = method.student(rest.image).softmax(1), method.teacher(rest.image).softmax(1)
+    logs = taught(method, batch, at)
+    share = 0.8 * errors.unsqueeze(1)
+    y = (1 - share) * one_hot(rest.label, 3) + share * one_hot(taught_by.argmax(1), 3)
+    dice = [(2 * (p * y)[:, k].sum() + 1e-5) / ((p**2 + y**2)[:, k].sum() + 1e-5) for k in range(3)]
+    low = (-(y * p.log()).sum(1).mean() + 1 - sum(dice) / 3) / 2
+    weight = 0.1 * torch.tensor(-5 * (1 - 3 / 7.5) ** 2).exp()
+    torch.testing.assert_close(logs["low"], low)
+    torch.testing.assert_close(logs["consistency"], (p - taught_by).square().mean())
+    torch.testing.assert_close(logs["loss"], logs["high"] + weight * (logs["consistency"] + 5 * low))
+
+
+def test_released_rounding_lets_uncertainty_add_only_where_it_is_nil() -> None:
+    rest, prob, errors, _ = corrected(2, correction="uds", hard_cast=True)
+    method = mtcl.MTCL(lambda: Net(2), mtcl.Config(correction="uds", hard_cast=True))
+    sure = torch.rand(2, 8, 8) < 0.5
+    method.uncertainty = lambda image: torch.where(sure, 0.0, 0.01)
+    hard = method.corrected(rest, prob, errors).argmax(1)
+    wanted = torch.where(errors, torch.where(sure, 1 - rest.label, 0), rest.label)
+    assert torch.equal(hard, wanted)
 
 
 # --- two heads, pixel weights -----------------------------------------------------------------------------------------
@@ -450,6 +521,33 @@ def test_scales_are_sizes_that_the_network_takes() -> None:
     assert logs["spread"] > 0
 
 
+def test_three_scales_learn_and_agree() -> None:
+    """mean_s CE_s + lambda mean_s KL(p_s || m), m the mean of the softmaxes, not held fixed; and their slopes."""
+    method = adele.ADELE(lambda: Net(), adele.Config(scales=(0.5, 1.0, 1.5), agreement=0.4))
+    batch = a_batch([NOISY] * 2)
+    batch.maps["refined"][0] = (batch.label[0] + 1) % 3
+    batch.label[1, :3] = batch.maps["refined"][1, :3] = IGNORE
+    logs = taught(method, batch)
+    found = grads(method)
+    method.zero_grad()
+    sizes = [F.interpolate(batch.image, n, mode="bilinear") for n in (4, 8, 12)]
+    logits = [F.interpolate(method.net(x), 8, mode="bilinear") for x in sizes]
+    probs, seen = [z.softmax(1) for z in logits], batch.label != IGNORE
+    mean = sum(probs) / 3
+    learned = sum(F.cross_entropy(z, batch.maps["refined"], ignore_index=IGNORE) for z in logits) / 3
+    spread = sum((p * (p / mean).log()).sum(1)[seen].mean() for p in probs) / 3
+    (learned + 0.4 * spread).backward()
+    torch.testing.assert_close(logs["loss"], learned + 0.4 * spread)
+    torch.testing.assert_close(grads(method), found, rtol=1e-4, atol=1e-6)
+
+
+def test_iou_is_with_given_labels_over_all_steps() -> None:
+    method, label = an_adele(), torch.tensor([[[0, 1, 1, 2, IGNORE, 1]]])
+    method.watch(torch.tensor([[[0, 1, 0, 2, 1, 2]]]), label, 3)
+    method.watch(torch.tensor([[[1, 1, 1, 1, 1, 1]]]), label, 3)
+    assert method.overlap[:, :3].tolist() == [[1, 1 + 3, 1], [2 + 1, 3 + 5, 2 + 1]]
+
+
 def test_the_curve_survives_a_resume_and_corrections_wait() -> None:
     label = torch.zeros(4, 8, 8).long()
     label[:, 2:6, 2:6] = 1
@@ -532,6 +630,23 @@ def test_each_class_is_moved_by_its_own_bias() -> None:
     bias = corrector().bias(train)
     assert bias[0] < -1
     assert bias[1].abs() < 1
+
+
+def test_a_shift_by_hand() -> None:
+    """Scores 3 2 1 | -1 -2 -3 -4 of a row: by d = 2 the largest score up to 2 pixels outside, 2, is added as
+    2 exp(-dist^2 / 8); by d = -2 the largest inside, 2, is taken away."""
+    scores = torch.tensor([3.0, 2.0, 1.0, -1.0, -2.0, -3.0, -4.0])
+    distance = torch.tensor([-3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0])
+    bump = 2 * torch.exp(-distance.square() / 8)
+    torch.testing.assert_close(spatial_correction.shift(scores, distance, 2.0), bump)
+    torch.testing.assert_close(spatial_correction.shift(scores, distance, -2.0), -bump)
+    image = torch.stack((torch.zeros(7), scores)).view(1, 2, 1, 7)
+    batch = Batch(image, torch.zeros(1, 1, 7).long(), torch.tensor([NOISY]), torch.arange(1), {})
+    method = corrector()
+    with torch.no_grad():
+        grown, shrunk = (method.redrawn(batch, torch.tensor([d])).flatten().tolist() for d in (2.0, -2.0))
+    assert grown == [1, 1, 1, 1, 0, 0, 0]  # -1 + 1.76 is above 0, -2 + 1.21 is not
+    assert shrunk == [1, 1, 0, 0, 0, 0, 0]  # 1 - 1.76 is not, 2 - 1.21 is
 
 
 def test_after_a_correction_training_starts_again() -> None:

@@ -14,6 +14,11 @@ def ce(logits: Tensor, label: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), label, reduction="none", ignore_index=IGNORE)
 
 
+def case_ce(logits: Tensor, label: Tensor) -> Tensor:
+    """Mean cross-entropy of each case's annotated pixels, (B,); zero where there are none."""
+    return ce(logits, label).flatten(1).sum(1) / (label != IGNORE).flatten(1).sum(1).clamp_min(1)
+
+
 def complement_ce(logits: Tensor, label: Tensor) -> Tensor:
     """Cross-entropy against "any class but the given one", -log(1 - p_y), (B, *S): GSD-Net Eq. 20's inverted label."""
     rest = logits.float().scatter(1, label.clamp_min(0).unsqueeze(1), -torch.inf)
@@ -89,9 +94,8 @@ def ce_dice(logits: Tensor, label: Tensor, together: bool = False, eps: float = 
     """
     if together:
         logits, label = logits.transpose(0, 1).flatten(1)[None], label.flatten()[None]
-    valid = (label != IGNORE).flatten(1).sum(1).clamp_min(1)
     dice = dice_by_class(logits.float().softmax(1), label, background=True, eps=eps, squared=True)
-    return (ce(logits, label).flatten(1).sum(1) / valid + dice) / 2
+    return (case_ce(logits, label) + dice) / 2
 
 
 def masked_mean(value: Tensor, mask: Tensor) -> Tensor:

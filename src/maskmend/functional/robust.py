@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..types import IGNORE
-from .losses import ce, one_hot
+from .losses import ce, masked_mean, one_hot
 
 
 def gce(logits: Tensor, label: Tensor, q: float) -> Tensor:
@@ -31,8 +31,9 @@ def rce(logits: Tensor, label: Tensor, floor: float = 1e-4) -> Tensor:
 
 
 def sce(logits: Tensor, label: Tensor, alpha: float, beta: float, floor: float = 1e-4) -> Tensor:
-    """alpha CE + beta RCE of every pixel, (B, *S). Wang et al., ICCV 2019."""
-    return alpha * ce(logits, label) + beta * rce(logits, label, floor)
+    """alpha CE + beta RCE of every pixel, (B, *S), from one cross-entropy. Wang et al., ICCV 2019."""
+    pixels = ce(logits, label)
+    return alpha * pixels + beta * math.log(floor) * torch.expm1(-pixels)
 
 
 def t_loss(prob: Tensor, label: Tensor, nu: Tensor, precision: float = 1.0) -> Tensor:
@@ -73,3 +74,15 @@ def sharpen(prob: Tensor, temperature: float) -> Tensor:
 def soft_ce(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of every pixel against class probabilities (B, K, *S), (B, *S)."""
     return -(target * logits.float().log_softmax(1)).sum(1)
+
+
+def soft_ce_dice(logits: Tensor, target: Tensor, seen: Tensor, eps: float = 1e-5) -> Tensor:
+    """(cross-entropy + Dice loss) / 2 against class probabilities (B, K, *S), of the pixels ``seen``, bool (B, *S).
+
+    All cases are one: for probabilities of 0 and 1 it is ``losses.ce_dice(..., together=True)``.
+    """
+    pixels = masked_mean(soft_ce(logits, target), seen)
+    target, prob = target * seen.unsqueeze(1), logits.float().softmax(1) * seen.unsqueeze(1)
+    dims = (0, *range(2, logits.ndim))
+    overlap, size = (prob * target).sum(dims), (prob.square() + target.square()).sum(dims)
+    return (pixels + 1 - ((2 * overlap + eps) / (size + eps)).mean()) / 2

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from .. import types
-from ..functional.losses import ce, kl, masked_mean, one_hot
+from ..functional.losses import ce, masked_mean, most_likely, one_hot
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
 from .base import Build, Method
 
@@ -55,10 +55,10 @@ class ADELE(Method):
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         label, valid = batch.maps["refined"], batch.label != IGNORE
         views = self.views(batch.image)
-        mixture = torch.stack([z.float().softmax(1) for z in views]).mean(0)
-        self.watch(mixture.argmax(1), batch.label, mixture.shape[1])
         learned = torch.stack([masked_mean(ce(z, label), valid) for z in views]).mean()
-        spread = torch.stack([masked_mean(kl(z, mixture.clamp_min(1e-7).log()), valid) for z in views]).mean()
+        apart, mixture = disagreement(views)
+        self.watch(most_likely(mixture), batch.label, mixture.shape[1])
+        spread = masked_mean(apart, valid)
         loss = learned + self.config.agreement * spread
         update(loss)
         return {"loss": loss, "learned": learned, "spread": spread}
@@ -137,6 +137,18 @@ class ADELE(Method):
     def predict(self, image: Tensor) -> Tensor:
         prob: Tensor = self.net(image).float().softmax(1)
         return prob
+
+
+def disagreement(views: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean KL of each softmax from the mean m of all, (B, *S), and m: logits (B, K, *S) each.
+
+    That is the entropy of m less the mean entropy of all, of which m needs one logarithm, not one for each of them.
+    """
+    logs = [z.log_softmax(1) for z in views]
+    probs = [log.exp() for log in logs]
+    mixture = torch.stack(probs).mean(0)
+    certain = torch.stack([(p * log).sum(1) for p, log in zip(probs, logs, strict=True)]).mean(0)
+    return certain - (mixture * mixture.clamp_min(1e-7).log()).sum(1), mixture
 
 
 def _curve(t: Any, a: float, b: float, c: float) -> Any:

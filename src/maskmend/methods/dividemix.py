@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .. import types
 from ..functional.gmm import NO_RANGE, fit
 from ..functional.jitter import jitter
-from ..functional.losses import ce, masked_mean, one_hot
+from ..functional.losses import case_ce, ce, masked_mean, one_hot
 from ..functional.robust import sharpen, soft_ce
 from ..functional.schedule import ramp
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
@@ -35,9 +35,7 @@ class DivideMix(Method):
     def __init__(self, build: Build, config: Config) -> None:
         super().__init__()
         self.net1, self.net2, self.config = build(), build(), config
-        self.clean = torch.zeros(
-            0, 2
-        )  # each case's chance of being clean, by each network; none before the warm-up ends
+        self.clean = torch.zeros(0, 2)  # chance of each case to be clean, by each network; none before warm-up ends
 
     def get_extra_state(self) -> Tensor:
         return self.clean
@@ -52,9 +50,11 @@ class DivideMix(Method):
         if at.epoch < self.config.warmup_epochs:
             return {}
         index, losses = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, 2)]
-        for batch in train.scan():
-            index.append(batch.index.cpu())
-            losses.append(torch.stack([_case_loss(net(batch.image), batch.label) for net in self.nets], 1).cpu())
+        device = next(self.parameters()).device
+        for batch in train.scan(8 if len(train.shapes[0]) == 2 else 1):
+            index.append(batch.index)
+            batch = batch.to(device)
+            losses.append(torch.stack([case_ce(net(batch.image), batch.label) for net in self.nets], 1).cpu())
         loss, labelled = train.gather(torch.cat(index), torch.cat(losses)), train.sizes.sum(1) > 0
         self.clean = torch.zeros(len(train), 2)
         for k in range(2):
@@ -127,8 +127,3 @@ def clean_probability(loss: Tensor) -> Tensor:
         return torch.ones_like(loss)
     value = (loss - loss.min()) / span
     return fit(value).posterior(value).to(loss)
-
-
-def _case_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """Mean cross-entropy of each case, (B,)."""
-    return ce(logits, label).flatten(1).sum(1) / (label != IGNORE).flatten(1).sum(1).clamp_min(1)

@@ -47,7 +47,9 @@ class MeanTeacher(Method):
         z_clean, z_rest = self.student(torch.cat((clean.image, rest.image))).split((len(clean), len(rest)))
         high = ce_dice(z_clean, clean.label, together=True).mean()
         low = ce_dice(z_rest, rest.label, together=True).mean()
-        agree = (z_rest.float().softmax(1) - self.target(rest.image)).square().mean()  # J
+        agree = high.new_zeros(())
+        if len(rest):
+            agree = (z_rest.float().softmax(1) - self.target(rest.image)).square().mean()  # J
         ramp = sigmoid_ramp(at.step, cfg.ramp * at.epochs * at.steps)
         loss = high + cfg.given * low + cfg.weight * ramp * agree
         update(loss)

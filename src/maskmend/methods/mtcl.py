@@ -12,7 +12,8 @@ from torch import Tensor
 from .. import types
 from ..functional import confident
 from ..functional.confident import Rule
-from ..functional.losses import ce_dice, masked_mean, most_likely, one_hot
+from ..functional.losses import ce_dice, most_likely, one_hot
+from ..functional.robust import soft_ce_dice
 from ..functional.schedule import sigmoid_ramp
 from ..functional.teacher import ema_, frozen_copy, perturbed
 from ..types import IGNORE, Batch, Logs, Progress, Update
@@ -64,9 +65,10 @@ class MTCL(Method):
         cfg, clean, rest = self.config, batch.clean, batch.imperfect
         z_clean, z_rest = self.student(torch.cat((clean.image, rest.image))).split((len(clean), len(rest)))
         high = ce_dice(z_clean, clean.label, together=True).mean()  # L_s
-        agree = (z_rest.float().softmax(1) - self.look(rest.image, cfg.noise)).square().mean()  # L_c
-        low, wrong = high.new_zeros(()), high.new_zeros(())
-        if at.step >= cfg.start * at.epochs * at.steps:
+        agree = low = wrong = high.new_zeros(())
+        if len(rest):
+            agree = (z_rest.float().softmax(1) - self.look(rest.image, cfg.noise)).square().mean()  # L_c
+        if len(rest) and at.step >= cfg.start * at.epochs * at.steps:
             prob = self.look(rest.image, 0.0)
             errors = confident.find(prob, rest.label, cfg.prune)
             soft = self.corrected(rest, prob, errors)
@@ -108,13 +110,3 @@ class MTCL(Method):
     def predict(self, image: Tensor) -> Tensor:
         prob: Tensor = self.student(image).float().softmax(1)
         return prob
-
-
-def soft_ce_dice(logits: Tensor, target: Tensor, seen: Tensor, eps: float = 1e-5) -> Tensor:
-    """(cross-entropy + Dice loss) / 2 against soft labels (B, K, *S) where ``seen``: as ``ce_dice`` of one big case."""
-    pixels = -(target * logits.float().log_softmax(1)).sum(1)
-    target, prob = target * seen.unsqueeze(1), logits.float().softmax(1) * seen.unsqueeze(1)
-    dims = (0, *range(2, logits.ndim))
-    overlap, size = (prob * target).sum(dims), (prob.square() + target.square()).sum(dims)
-    dice = (2 * overlap + eps) / (size + eps)
-    return (masked_mean(pixels, seen) + 1 - dice.mean()) / 2

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from .. import types
+from ..errors import InputError
 from ..functional import meta
 from ..functional.losses import ce, masked_mean
 from ..types import IGNORE, Batch, Logs, Progress, Update
@@ -35,6 +36,10 @@ class NLReweighting(Method):
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         clean, rest, own = batch.clean, batch.imperfect, self.config.clean_step
+        if not len(clean) or not len(rest):
+            raise InputError(
+                "Reweighting needs clean and other cases in each step: train.batch={clean: 2, imperfect: 1}."
+            )
         clean_loss, toward = meta.gradient(self.net, lambda net: supervised(net(clean.image), clean.label))
         z, slope = meta.tangent(self.net, rest.image, toward)
         weight = meta.normalise(meta.worth(z, slope, rest.label)[None])[0]

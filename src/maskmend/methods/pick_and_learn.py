@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -9,16 +10,24 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from .. import types
-from ..functional.losses import ce, dice_by_class, one_hot
+from ..functional.losses import case_ce, dice_by_class, one_hot
 from ..types import IGNORE, Batch, Logs, Progress, Update
 from .base import Build, Method
 
-FEATURES = (16, 32, 64)
+STAGES: dict[str, tuple[tuple[int, ...], ...]] = {
+    "small": ((8,), (16,), (32,), (64,)),
+    "vgg16": ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)),
+}
+"""Features of the scorers' convolutions, stage by stage. vgg16: Simonyan & Zisserman, ICLR 2015, configuration D."""
 
 
 class Config(types.Config):
     scale: float = Field(2.0, ge=0, description="lambda: weights differ by e^(2 lambda) at most, 54.6 for 2 (paper)")
     loss: Literal["dice", "ce", "both"] = Field("dice", description="loss of a case: Dice (paper), CE, or their mean")
+    scorer: Literal["small", "vgg16"] = Field(
+        "small",
+        description="four convolutions and a learned mean; or VGG16-BN and the plain mean of its features (paper)",
+    )
 
 
 class PickAndLearn(Method):
@@ -30,7 +39,9 @@ class PickAndLearn(Method):
         super().__init__()
         self.net, self.config = build(), config
         net = cast(Any, self.net)
-        self.scorer = Scorer(net.channels + net.classes, net.dims)
+        self.scorer = Scorer(
+            net.channels + net.classes, net.dims, STAGES[config.scorer], learned=config.scorer == "small"
+        )
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         logits = self.net(batch.image)
@@ -47,7 +58,7 @@ class PickAndLearn(Method):
         if self.config.loss != "ce":
             terms.append(dice_by_class(logits.float().softmax(1), label))
         if self.config.loss != "dice":
-            terms.append(ce(logits, label).flatten(1).sum(1) / (label != IGNORE).flatten(1).sum(1).clamp_min(1))
+            terms.append(case_ce(logits, label))
         return sum(terms[1:], terms[0]) / len(terms)
 
     def predict(self, image: Tensor) -> Tensor:
@@ -62,16 +73,28 @@ def quality(score: Tensor, labelled: Tensor, scale: float) -> Tensor:
 
 
 class Scorer(nn.Module):
-    """Image and given mask, one-hot, (B, C, *S) of any size -> how well they fit, (B,)."""
+    """Image and given mask, one-hot, (B, C, *S) of any size -> how well they fit, (B,).
 
-    def __init__(self, channels: int, dims: int) -> None:
+    Each of the ``stages`` is 3-wide convolutions to so many features, normalised and rectified, and a pooling by 2. The
+    score is the mean of the last features over pixels, and over features: with ``learned`` weights, or plain, so that
+    it cannot be negative.
+    """
+
+    def __init__(self, channels: int, dims: int, stages: Sequence[Sequence[int]], learned: bool) -> None:
         super().__init__()
-        conv, norm = {2: (nn.Conv2d, nn.BatchNorm2d), 3: (nn.Conv3d, nn.BatchNorm3d)}[dims]
+        conv, norm, pool = {
+            2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d),
+            3: (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d),
+        }[dims]
         layers: list[nn.Module] = []
-        for into, out in zip((channels, *FEATURES), FEATURES, strict=False):
-            layers += [conv(into, out, 3, padding=1), norm(out), nn.ReLU(), conv(out, out, 3, stride=2, padding=1)]
-        self.layers, self.head = nn.Sequential(*layers, nn.ReLU()), nn.Linear(FEATURES[-1], 1)
+        for stage in stages:
+            for features in stage:
+                layers += [conv(channels, features, 3, padding=1), norm(features), nn.ReLU(inplace=True)]
+                channels = features
+            layers.append(pool(2, ceil_mode=True))
+        self.layers, self.head = nn.Sequential(*layers), nn.Linear(channels, 1) if learned else None
 
     def forward(self, x: Tensor) -> Tensor:
-        score: Tensor = self.head(self.layers(x).flatten(2).mean(2)).squeeze(1)
+        features = self.layers(x).flatten(2).mean(2)
+        score: Tensor = features.mean(1) if self.head is None else self.head(features).squeeze(1)
         return score

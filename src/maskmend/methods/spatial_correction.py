@@ -53,6 +53,10 @@ class SpatialCorrection(Method):
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         rows = batch if self.config.learn_clean else batch.imperfect
+        if not len(rows):
+            raise InputError(
+                "Spatial Correction needs other than clean cases in each step: train.batch={imperfect: 8}."
+            )
         logits, label = self.net(rows.image), rows.maps["refined"]
         if self.config.loss == "ce":
             loss = masked_mean(ce(logits, label), label != IGNORE)

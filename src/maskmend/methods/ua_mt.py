@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from .. import types
-from ..functional.losses import ce_dice
+from ..functional.losses import ce_dice, masked_mean
 from ..functional.schedule import sigmoid_ramp
 from ..functional.teacher import ema_, frozen_copy, perturbed
 from ..types import Batch, Logs, Progress, Update
@@ -54,16 +54,22 @@ class UAMT(Method):
         high = ce_dice(z_clean, clean.label, together=True).mean()
         low = ce_dice(z_rest, rest.label, together=True).mean()
 
-        target = self.look(rest.image)
-        sure = self.uncertainty(rest.image) < self.limit(at, z_rest.shape[1])
-        squared = (z_rest.float().softmax(1) - target).square().mean(1)
-        agree = (sure * squared).sum() / sure.sum().clamp_min(1)
+        agree = share = high.new_zeros(())
+        if len(rest):
+            agree, share = self.agreement(z_rest, rest.image, at)
 
         ramp = sigmoid_ramp(at.step, cfg.ramp * at.epochs * at.steps)
         loss = high + cfg.given * low + cfg.weight * ramp * agree
         update(loss)
         ema_(self.teacher, self.student, cfg.ema, at.step)
-        return {"loss": loss, "high": high, "low": low, "consistency": agree, "sure": sure.float().mean()}
+        return {"loss": loss, "high": high, "low": low, "consistency": agree, "sure": share}
+
+    def agreement(self, logits: Tensor, image: Tensor, at: Progress) -> tuple[Tensor, Tensor]:
+        """L_c, how far the student's logits are from the teacher where it is sure; and the share of such pixels."""
+        target = self.look(image)
+        sure = self.uncertainty(image) < self.limit(at, logits.shape[1])
+        squared = (logits.float().softmax(1) - target).square().mean(1)
+        return masked_mean(squared, sure), sure.float().mean()
 
     @torch.no_grad()
     def look(self, image: Tensor) -> Tensor:
