@@ -199,3 +199,48 @@ def test_a_data_set_may_have_a_budget_of_its_own(tmp_path: Path) -> None:
     assert found["rest"].batch == {"any": 8}
     wrong = {"disks": GRID["datasets"]["disks"] | {"budget": {"row": 2}}}
     assert "datasets.disks.budget.row; did you mean" in refused(tmp_path, datasets=wrong)
+
+
+def test_words_may_be_for_a_data_set_a_noise_or_one_on_the_other(tmp_path: Path) -> None:
+    on = {"disks": ["method.tau=0.1"], "S_R": ["method.jitter=0.2"], "disks/S_E": ["method.tau=0.3"]}
+    noises = GRID["noises"] | {"S_E": "missing"}
+    plan = plan_of(tmp_path, methods={"gsd_net": {"words_on": on}}, noises=noises)
+    check(plan)
+    row = ("disks", "gsd_net", "unet")
+    found = [settings(plan, row, 0, tau="method.tau=0.7", noise=noise)[0].method for noise in ("S_R", "S_E", "none")]
+    assert [(own["tau"], own["jitter"]) for own in found] == [(0.1, 0.2), (0.3, found[2]["jitter"]), (0.1, 0.5)]
+    wrong = {"gsd_net": {"words_on": {"disks/S_Q": []}}}
+    assert "words_on names 'disks/S_Q'" in refused(tmp_path, methods=wrong, noises=noises)
+    bad = {"gsd_net": {"words_on": {"S_E": ["method.tua=1"]}}}
+    assert "did you mean method.tau?" in refused(tmp_path, methods=bad, noises=noises)
+
+
+def test_a_preset_is_found_from_a_folder_of_plans(tmp_path: Path) -> None:
+    (tmp_path / "configs" / "mine").mkdir(parents=True)
+    (tmp_path / "configs" / "mine" / "a.yaml").write_text("method: {name: gsd_net, tau: 0.3}\n")
+    folder = tmp_path / "plans" / "paper"
+    folder.mkdir(parents=True)
+    plan = plan_of(folder, methods={"a": "mine/a.yaml"})
+    assert settings(plan, ("disks", "a", "unet"), 0)[0].method["tau"] == 0.3
+
+
+def test_numbers_of_papers_may_be_told_by_their_fields(tmp_path: Path) -> None:
+    disks = GRID["datasets"]["disks"]
+    data = {"lung": disks | {"reported": {"dataset": "JSRT", "structure": "lung"}}}
+    noise = GRID["noises"]["S_R"] | {"reported": {"noise_setting": "original labels"}}
+    plan = plan_of(tmp_path, datasets=data, noises={"a": noise}, reported={"paper": "SP-Guided", "table": "S3"})
+    check(plan)
+    (found,) = reported_cells(plan)["lung", "a"]
+    assert {"dataset": "JSRT", "structure": "lung", "noise_setting": "original labels"}.items() <= found.items()
+    wrong = {"lung": disks | {"reported": {"dataset": "JSRT", "structure": "lunge"}}}
+    assert "no paper's structure is 'lunge'; did you mean 'lung'?" in refused(tmp_path, datasets=wrong)
+    assert "there is no organ" in refused(tmp_path, datasets={"lung": disks | {"reported": {"organ": "lung"}}})
+    apart = {"lung": disks | {"reported": {"dataset": "ISIC2017", "structure": "lung"}}}
+    assert "no paper has a number of all of" in refused(tmp_path, datasets=apart)
+
+
+def test_what_papers_call_no_noise_may_be_said(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, noises={"none": {"reported": "original labels"}}, reported={"paper": "SP-Guided"})
+    check(plan)
+    assert reported_cells(plan)["disks", "none"][0]["noise_setting"] == "original labels"
+    assert "the noise 'none' is where no noise is" in refused(tmp_path, noises={"none": {"unlabeled": 0.5}})

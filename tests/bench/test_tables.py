@@ -251,6 +251,17 @@ def test_reported_numbers_can_be_named(results) -> None:
     assert not any(column.startswith("reported") for column in unknown.columns)
 
 
+def test_a_row_may_name_the_fields_of_its_own_numbers(results) -> None:
+    here = [results[m, "S_R"] for m in ("supervised", "gsd_net")]
+    own = {"gsd_net": {"table": "7", "method": "setting 2: L_JoCoR+GDA"}, "supervised": "supervised"}
+    cells = {("Kvasir", "S_R"): [{"paper": "GSD-Net", "table": "4", "dataset": "Kvasir", "noise_setting": "S_R"}]}
+    table = tables.setting_table(here, OPTIONS, marks.Runs(methods=own, reported=cells))
+    assert [row[-1] for row in table.rows] == ["66.86 ± 4.46", "76.76 ± 0.64"]  # Tables 4 and 7
+    backbones = {("Kvasir", "S_R"): [{**cells["Kvasir", "S_R"][0], "table": "8"}]}
+    table = tables.setting_table(here[:1], OPTIONS, marks.Runs(reported=backbones))
+    assert "60.26 ± 3.16 (backbone=UNet++)" in table.rows[0][-1]
+
+
 # --- formats ----------------------------------------------------------------------------------------------------------
 
 TABLE = Table("50 % of A_b", ("a|b", "x"), (("<1 & 2", "3 ± 4"), ("", "τ_{5}")), ("α < β",))

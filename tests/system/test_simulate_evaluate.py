@@ -174,6 +174,13 @@ def test_any_rater_may_be_next(rated, tmp_path):
     assert set("".join(asked)) == {"a", "b"}
 
 
+def test_it_may_always_be_the_same_rater(rated, tmp_path):
+    summary = simulate(rated, tmp_path / "bert", "random_rater", {"only": "bert"})
+    assert {case.done["rater"] for case in summary.cases} == {"bert"}
+    with pytest.raises(InputError, match="holds no rater 'carl'; only= may be anna, bert"):
+        simulate(rated, tmp_path / "carl", "random_rater", {"only": "carl"})
+
+
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from ..noise import Kind
 from ..verbs.corruption import KINDS
 from . import reported
 from .measures import DICE, MEASURES
-from .plan import NONE, BenchPlan, NoiseSpec, combinations, settings, with_place
+from .plan import NONE, BenchPlan, NoiseSpec, combinations, fields, settings, with_place
 
 
 def check(plan: BenchPlan) -> None:
@@ -29,14 +29,16 @@ def check(plan: BenchPlan) -> None:
     if DICE.name not in plan.metrics:
         raise InputError(f"{plan.file}: metrics must hold {DICE.name}, which chooses the best epoch; add it.")
     with_place(plan, "reported", partial(check_reported, plan))
-    if NONE in plan.noises and plan.noises[NONE] is not None:
+    if (none := plan.noises.get(NONE)) and none != NoiseSpec(reported=none.reported):
         raise InputError(f"{plan.file}: the noise {NONE!r} is where no noise is; give noises.{NONE} another name.")
     for name, method in plan.methods.items():
         _known(plan, f"methods.{name}.datasets", method.datasets or (), plan.datasets)
         _known(plan, f"methods.{name}.noises", method.noises or (), plan.noises)
-        _known(plan, f"methods.{name}.words_on", method.words_on, plan.datasets)
-    for dataset, method_name, network in combinations(plan):
-        with_place(plan, f"methods.{method_name}", partial(settings, plan, (dataset, method_name, network), 0))
+        pairs = [f"{dataset}/{kind}" for dataset in plan.datasets for kind in plan.noises]
+        _known(plan, f"methods.{name}.words_on", method.words_on, [*plan.datasets, *plan.noises, *pairs])
+    for row in combinations(plan):
+        for kind in plan.noises_of(plan.methods[row[1]]):
+            with_place(plan, f"methods.{row[1]}", partial(settings, plan, row, 0, noise=kind))
 
 
 def _build(spec: NoiseSpec) -> Kind:
@@ -45,19 +47,23 @@ def _build(spec: NoiseSpec) -> Kind:
 
 def check_reported(plan: BenchPlan) -> None:
     """Raise InputError where the plan asks for numbers that no paper reports."""
-    if unknown := sorted(plan.reported.keys() - set(reported.FIELDS)):
-        raise InputError(f"there is no {unknown[0]}; say which {', '.join(reported.FIELDS)}.")
-    cells = reported.find(**plan.reported)
-    asked = [("dataset", spec.reported) for spec in plan.datasets.values()]
-    asked += [("noise_setting", spec.reported) for spec in plan.noises.values() if spec]
-    for field, name in [*asked, *(("method_key", spec.reported) for spec in plan.methods.values())]:
-        known = {getattr(cell, field) for cell in cells}
-        if name and not any(reported.same(value, field, name) for value in known):
-            near = get_close_matches(name, known, n=1, cutoff=0.3)
-            raise InputError(f"no paper's {field} is {name!r}" + (f"; did you mean {near[0]!r}?" if near else "."))
+    asked = [fields("dataset", spec.reported) for spec in plan.datasets.values()]
+    asked += [fields("noise_setting", spec.reported) for spec in plan.noises.values() if spec]
+    asked += [fields("method_key", spec.reported) for spec in plan.methods.values()]
+    for wanted in [plan.reported, *asked]:
+        if unknown := sorted(wanted.keys() - set(reported.FIELDS)):
+            raise InputError(f"there is no {unknown[0]}; say which {', '.join(reported.FIELDS)}.")
+        cells = reported.find(**{field: name for field, name in plan.reported.items() if field not in wanted})
+        for field, name in wanted.items():
+            known = {getattr(cell, field) for cell in cells}
+            if not any(reported.same(value, field, name) for value in known):
+                near = get_close_matches(name, known, n=1, cutoff=0.3)
+                raise InputError(f"no paper's {field} is {name!r}" + (f"; did you mean {near[0]!r}?" if near else "."))
+        if not reported.find(**{**plan.reported, **wanted}):
+            raise InputError(f"no paper has a number of all of {wanted}; leave some out.")
 
 
-def _known(plan: BenchPlan, place: str, names: Any, known: Mapping[str, Any]) -> None:
+def _known(plan: BenchPlan, place: str, names: Any, known: Collection[str]) -> None:
     for name in names:
         if name not in known:
             near = get_close_matches(name, known, n=1)

@@ -15,7 +15,7 @@ from ..data.cache import digest
 from ..errors import InputError
 from .data import Material, Wrong
 from .deal import Deal
-from .plan import NONE, BenchPlan, DataSpec, Labels, MethodSpec, combinations, settings
+from .plan import NONE, BenchPlan, DataSpec, Labels, MethodSpec, Reported, combinations, settings
 
 IDLE = {"train": ("threads", "save_every", "log_every"), "events": ("tensorboard", "mlflow")}
 """Settings that change how a run is made or told, not what comes out."""
@@ -48,7 +48,7 @@ class Run:
     config: RunConfig
     words: tuple[str, ...]
     oracle: tuple[str, ...]
-    reported: str
+    reported: Reported
     true: Path
     given: Path
     deal: Deal
@@ -107,9 +107,13 @@ def _of_row(
         deal = _deal(plan, spec, method, noise, fold)
         wanted = plan.noise_on(dataset, noise) if deal.labels in ("given", "given_and_clean") else None
         train, _ = deal.cases(data.true, data.given(noise))
-        tau = _tau(plan, row, data.wrong(noise, train)) if plan.tau else None
-        config, words = settings(plan, row, seed, fold, tau)
-        given = {"data": data.digest, "noise": wanted and wanted.of_masks(), "deal": asdict(deal)}
+        tau = _tau(plan, row, noise, data.wrong(noise, train)) if plan.tau else None
+        config, words = settings(plan, row, seed, fold, tau, noise)
+        given = {
+            "data": data.digest,
+            "noise": wanted.of_masks() if wanted and wanted.noise else None,
+            "deal": asdict(deal),
+        }
         how = {"config": trimmed(config), "measured": asdict(measuring), "version": __version__}
         yield Run(
             out=out,
@@ -164,12 +168,12 @@ def trimmed(config: RunConfig) -> dict[str, Any]:
     return tree
 
 
-def _tau(plan: BenchPlan, row: tuple[str, str, str], wrong: Wrong) -> str | None:
+def _tau(plan: BenchPlan, row: tuple[str, str, str], noise: str, wrong: Wrong) -> str | None:
     """The true share of wrong pixels as a word, by class where the settings have one a class; None without a tau.
 
     A row whose own words name a tau keeps that.
     """
-    config, words = settings(plan, row, 0)
+    config, words = settings(plan, row, 0, noise=noise)
     if "tau" not in config.method or any(word.startswith("method.tau=") for word in words):
         return None
     by_class = isinstance(config.method["tau"], list | tuple)

@@ -29,13 +29,13 @@ class Runs:
     """What is known of runs beside their scores.
 
     ``oracles`` by run (keys of ``ORACLES``, or other words); ``failed``: the reason by run; ``methods``: by row, what
-    papers' numbers of it are filed under; ``reported``: which cells, as ``reported.find`` takes them, belong to a (data
+    papers' numbers of it are filed under, or fields of theirs that go before all others; ``reported``: which cells, as ``reported.find`` takes them, belong to a (data
     set, noise). Where it says nothing, those whose data set and noise are called the same.
     """
 
     oracles: Mapping[str, Sequence[str]] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
-    methods: Mapping[str, str] = field(default_factory=dict)
+    methods: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
     reported: Mapping[tuple[str, str], Sequence[Mapping[str, str]]] = field(default_factory=dict)
 
     def marks(self, results: Iterable[Result]) -> list[str]:
@@ -48,12 +48,12 @@ def read_runs(about: Iterable[Mapping[str, Any]], out: Path) -> Runs:
     """From what each ``run.json`` holds, and from ``done.json`` and ``config.yaml`` beside it in OUT/runs/KEY."""
     oracles: dict[str, Sequence[str]] = {}
     failed: dict[str, str] = {}
-    methods: dict[str, str] = {}
+    methods: dict[str, str | Mapping[str, str]] = {}
     for run in about:
         key, folder = str(run["key"]), out / "runs" / str(run["key"])
         done = _content(folder / "done.json")
         name = str(run.get("method_name") or run["method"]) + REPORTED_AS.get(str(run.get("labels")), "")
-        methods[str(run["method"])] = str(run.get("reported") or name)
+        methods[str(run["method"])] = run.get("reported") or name
         words = ["tau" if str(word).startswith("method.tau") else str(word) for word in run.get("oracle", ())]
         words += [BY_LABELS[labels]] if (labels := run.get("labels")) in BY_LABELS else []
         settings = _content(folder / "config.yaml").get("method") or {}

@@ -29,6 +29,8 @@ NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 KNOWN = {"truth": {"method": "supervised", "labels": "truth"}}
 """Rows that can be asked for by their name alone, other than the methods themselves."""
 C = TypeVar("C", bound=Config)
+Reported = str | dict[str, str]
+"""What papers' numbers call something; or fields of theirs, such as ``method`` or ``structure``."""
 
 
 class PhantomSpec(Config):
@@ -65,7 +67,7 @@ class DataSpec(Config):
     words: tuple[str, ...] = Field((), description="settings of all runs on it, such as data.size=[64,64]")
     budget: dict[str, int] = Field({}, description="what is other than in the plan's budget, such as rows: 2")
     raters: bool = Field(False, description="measure against each rater of labelsTs_raters, not against the label")
-    reported: str = Field("", description="what papers' numbers call it, if not as the plan does")
+    reported: Reported = Field("", description="what papers' numbers call it, if not as the plan does; or fields")
     noises: dict[str, dict[str, Any]] = Field({}, description="parameters of noises that are others here")
 
 
@@ -79,7 +81,7 @@ class NoiseSpec(Config):
     seed: int = Field(0, ge=0, description="of the noise; the runs' seeds are others")
     clean: float | None = Field(None, ge=0, lt=1, description="other than the plan's, under this noise")
     unlabeled: float = Field(0.0, ge=0, le=1, description="share of the cases, clean ones aside, without a mask")
-    reported: str = Field("", description="what papers' numbers call it, if not as the plan does")
+    reported: Reported = Field("", description="what papers' numbers call it, if not as the plan does; or fields")
 
     def of_masks(self) -> dict[str, Any]:
         """What decides how masks are corrupted."""
@@ -95,10 +97,15 @@ class MethodSpec(Config):
         None, description="given; given_and_clean: also some true masks, for methods that need them; clean; truth"
     )
     words: tuple[str, ...] = Field((), description="settings of this row alone; stronger than all others")
-    words_on: dict[str, tuple[str, ...]] = Field({}, description="more words, by data set")
+    words_on: dict[str, tuple[str, ...]] = Field({}, description="more words, by data set, noise or DATASET/NOISE")
     datasets: tuple[str, ...] | None = Field(None, description="run on these alone")
     noises: tuple[str, ...] | None = Field(None, description="run under these alone")
-    reported: str = Field("", description="what papers' numbers file it under, if not under the method")
+    reported: Reported = Field("", description="what papers' numbers file it under, if not the method; or fields")
+
+    def words_at(self, dataset: str, noise: str) -> tuple[str, ...]:
+        """Its own words there, the later the stronger."""
+        places = (dataset, noise, f"{dataset}/{noise}")
+        return (*self.words, *(word for place in places for word in self.words_on.get(place, ())))
 
     def given(self) -> Labels:
         """Which labels it gets."""
@@ -222,11 +229,17 @@ def reported_cells(plan: BenchPlan) -> dict[tuple[str, str], list[dict[str, str]
     return {
         (dataset, noise): [
             plan.reported
-            | {"dataset": spec.reported or dataset, "noise_setting": (wanted and wanted.reported) or noise}
+            | fields("dataset", spec.reported or dataset)
+            | fields("noise_setting", (wanted and wanted.reported) or noise)
         ]
         for dataset, spec in plan.datasets.items()
         for noise, wanted in noises.items()
     }
+
+
+def fields(field: str, told: Reported) -> dict[str, str]:
+    """What ``reported:`` asks for, as fields: a name alone is that of ``field``."""
+    return ({field: told} if told else {}) if isinstance(told, str) else told
 
 
 def combinations(plan: BenchPlan) -> Iterator[tuple[str, str, str]]:
@@ -239,7 +252,12 @@ def combinations(plan: BenchPlan) -> Iterator[tuple[str, str, str]]:
 
 
 def settings(
-    plan: BenchPlan, row: tuple[str, str, str], seed: int, fold: int | None = None, tau: str | None = None
+    plan: BenchPlan,
+    row: tuple[str, str, str],
+    seed: int,
+    fold: int | None = None,
+    tau: str | None = None,
+    noise: str = NONE,
 ) -> tuple[RunConfig, tuple[str, ...]]:
     """The settings of a run, and the words they came from. ``row``: data set, method, network. ``tau``: a word.
 
@@ -255,15 +273,16 @@ def settings(
         both = f"{{clean: {clean}, imperfect: {budget.rows - clean}}}"
         words.append(f"train.batch={both if method.given() == 'given_and_clean' else f'{{any: {budget.rows}}}'}")
     words += [*plan.words, *plan.datasets[dataset].words, *plan.networks[network].words]
-    words += [*([tau] if tau else []), *method.words, *method.words_on.get(dataset, ())]
+    words += [*([tau] if tau else []), *method.words_at(dataset, noise)]
     preset = find_preset(plan, method.preset) if method.preset else None
     return load_config(preset, method.method or None, words), tuple(words)
 
 
 def find_preset(plan: BenchPlan, preset: str) -> Path:
-    """The file of a preset: beside the plan, or in a folder configs beside it, above it, or here."""
+    """The file of a preset: beside the plan, or in a folder configs beside it, anywhere above it, or here."""
     here = plan.file.parent
-    folders = [here, here / "configs", here.parent / "configs", here.resolve().parent / "configs", Path("configs")]
+    above = [folder / "configs" for folder in here.resolve().parents]
+    folders = [here, here / "configs", here.parent / "configs", *above, Path("configs")]
     name = preset if preset.endswith((".yaml", ".yml")) else f"{preset}.yaml"
     for folder in folders:
         if (folder / name).is_file():

@@ -148,16 +148,21 @@ def _of_metric(measure: Measure) -> str:
 
 
 def _reported(results: Sequence[Result], runs: Runs, measure: Measure) -> dict[str, dict[Row, list[Reported]]]:
-    """Reported cells of a metric for the rows of one (data set, noise), by paper, if it knows any."""
+    """Reported cells of a metric for the rows of one (data set, noise), by paper, if it knows any.
+
+    A row that names fields of its own gets the cells that have them, the fields of the place being weaker.
+    """
     place = (results[0].dataset, results[0].noise)
     wanted = runs.reported.get(place, [{"dataset": place[0], "noise_setting": place[1]}])
-    found = (cell for query in wanted for cell in reported.find(**query))
-    cells = reported.headline(found, measure.reported)
     theirs: dict[str, dict[Row, list[Reported]]] = {}
-    for paper in dict.fromkeys(cell.paper for cell in cells):
-        own = [cell for cell in cells if cell.paper == paper]
-        for row in (result.row for result in results):
-            if of_row := _of(own, runs.methods.get(row.method, row.method), row.preset):
+    for row in (result.row for result in results):
+        told = runs.methods.get(row.method, row.method)
+        own = {} if isinstance(told, str) else told
+        found = (cell for query in wanted for cell in reported.find(**{**query, **own}))
+        cells = reported.headline(found, measure.reported)
+        for paper in dict.fromkeys(cell.paper for cell in cells):
+            of_paper = [cell for cell in cells if cell.paper == paper]
+            if of_row := _of(of_paper, told, row.preset) if isinstance(told, str) else of_paper:
                 theirs.setdefault(paper, {})[row] = of_row
     return theirs
 

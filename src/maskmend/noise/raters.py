@@ -26,6 +26,7 @@ class RandomRater(Kind):
     turn: Literal["random", "cycle"] = Field(
         "random", description="who is next: anyone (the paper), or the raters in turn, case after case (released code)"
     )
+    only: str | None = Field(None, description="always this rater, a folder's name (GSD-Net, Table 6: each by itself)")
 
     def choose(self, labels: Sequence[T], place: int, rng: Random) -> T:
         """One of a case's ``labels``, raters in order of their names; ``place`` is the case's among all. One uniform if

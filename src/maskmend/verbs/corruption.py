@@ -58,7 +58,7 @@ def _by_rater(
 
 
 def _labels_of_raters(noise: RandomRater, source: Dataset) -> dict[str, tuple[Path, ...]]:
-    """Every labelled case's labels by raters, cases and raters in order of their names."""
+    """Every labelled case's labels by raters, or by the only one, cases and raters in order of their names."""
     folder = noise.raters or source.root / "labelsTr_raters"
     names = sorted(case.name for case in source.train if case.label is not None)
     files = [path for path in sorted(folder.glob("*/[!.]*")) if path.name.endswith(source.file_ending)]
@@ -67,6 +67,11 @@ def _labels_of_raters(noise: RandomRater, source: Dataset) -> dict[str, tuple[Pa
             f"{folder} holds no rater's labels; put them there as RATER/CASE{source.file_ending}, or name their folder "
             "by raters=PATH."
         )
+    if noise.only:
+        raters = list(dict.fromkeys(path.parent.name for path in files))
+        files = [path for path in files if path.parent.name == noise.only]
+        if not files:
+            raise InputError(f"{folder} holds no rater {noise.only!r}; only= may be {', '.join(raters)}.")
     labels: dict[str, tuple[Path, ...]] = dict.fromkeys(names, ())
     for path in files:
         name = path.name.removesuffix(source.file_ending)
