@@ -1,4 +1,4 @@
-"""The plans of the papers' tables: they can run, they are as large as they say, and the papers' numbers stand beside ours."""
+"""The plans of the papers' tables: they can run, are as large as they say, and have the papers' numbers beside ours."""
 
 from __future__ import annotations
 

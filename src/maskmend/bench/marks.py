@@ -29,8 +29,9 @@ class Runs:
     """What is known of runs beside their scores.
 
     ``oracles`` by run (keys of ``ORACLES``, or other words); ``failed``: the reason by run; ``methods``: by row, what
-    papers' numbers of it are filed under, or fields of theirs that go before all others; ``reported``: which cells, as ``reported.find`` takes them, belong to a (data
-    set, noise). Where it says nothing, those whose data set and noise are called the same.
+    papers' numbers of it are filed under, or fields of theirs that go before all others; ``reported``: which cells, as
+    ``reported.find`` takes them, belong to a (data set, noise). Where it says nothing, those whose data set and noise
+    are called the same.
     """
 
     oracles: Mapping[str, Sequence[str]] = field(default_factory=dict)

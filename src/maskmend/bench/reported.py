@@ -78,8 +78,8 @@ def find(**wanted: str) -> list[Reported]:
 
 def headline(rows: Iterable[Reported], metric: str = "Dice") -> list[Reported]:
     """The cells a table of a metric shows: of the whole training set, and of the paper's own backbone, where there are
-    others too; the average where there is one beside its parts. How good the training labels were is no result of a model, and is
-    left out."""
+    others too; the average where there is one beside its parts. How good the training labels were is no result of a
+    model, and is left out."""
     found = [row for row in rows if row.metric == metric and not row.note.startswith("Dice of ")]
     found = [row for row in found if "backbone=" not in row.train_setting] or found
     whole = [row for row in found if not row.train_setting or "100% of images" in row.train_setting]
