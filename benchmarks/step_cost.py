@@ -1,10 +1,11 @@
 """What does a training step of each method cost over its bound? A table of docs/results.md.
 
-    python benchmarks/step_cost.py [--device cuda] [--repeats 5] [--only METHOD...]
+    python benchmarks/step_cost.py [--device cuda] [--repeats 5] [--precision fp32] [--only METHOD...]
 
 The bound of a step is its passes through a network, counted while it runs, times what a pass of that kind of the plain
-network, of as many rows and in the same precision, costs in the same process: no loss, no optimiser. Everything is
-timed in turns and the medians compared, so that a busy machine slows both sides alike. On the CPU it is the processor
+network, of as many rows of that size and in the same precision, costs in the same process: no loss, no optimiser. A
+step and its passes are timed in turns, and the ratio is the median over turns, so that a busy machine slows both sides
+alike. On the CPU it is the processor
 time of one thread, and peak memory is what making the method and its first steps add to the resident memory of a
 process of their own; on a GPU it is the time between two CUDA events, and the most memory that PyTorch had allocated.
 """
@@ -28,6 +29,7 @@ from torch import Tensor
 from torch.func import functional_call, jvp
 
 from maskmend import methods
+from maskmend.data.fusion import SOFT
 from maskmend.data.phantom import render_2d, render_3d
 from maskmend.data.sidemaps import SIDEMAPS, SideMapConfig
 from maskmend.engine.update import OptimConfig, Updater
@@ -47,7 +49,11 @@ KINDS = {
 """Kinds of passes that a bound counts."""
 CHOSEN: list[str] = []
 """Methods that ``--only`` names; all if there are none."""
-VARIANTS: dict[str, dict[str, dict[str, object]]] = {"gsd_net": {"": {}, ", before refine_from": {"refine_from": 100}}}
+VARIANTS: dict[str, dict[str, dict[str, object]]] = {
+    "confident_learning": {"": {}, ", teachers": {"teacher_share": 0.9}},
+    "elr": {"": {}, ", target=weights": {"target": "weights"}},
+    "gsd_net": {"": {}, ", before refine_from": {"refine_from": 100}},
+}
 """Methods whose steps differ: what is added to the name, and the parameters. Of the others, the defaults."""
 
 
@@ -74,6 +80,7 @@ SETTINGS = {
     "cpu": [Setting(4, 3, (128, 128)), Setting(2, 1, (32, 32, 32))],
     "cuda": [Setting(16, 3, (256, 256)), Setting(2, 1, (96, 96, 96))],
 }
+PRECISIONS = {"fp32": [torch.float32], "bf16": [torch.bfloat16], "both": [torch.float32, torch.bfloat16]}
 
 
 def make_batch(setting: Setting, device: torch.device) -> Batch:
@@ -92,6 +99,7 @@ def make_batch(setting: Setting, device: torch.device) -> Batch:
     trust = torch.tensor([Trust.CLEAN if i < setting.count / 2 else Trust.NOISY for i in range(setting.count)])
     tensors = {name: torch.from_numpy(value) for name, value in maps.items()}
     tensors["refined"] = torch.from_numpy(np.stack(labels))
+    tensors |= {f"{name}_1": tensors["refined"].float() / 2 for name in ("target", *SOFT)}
     batch = Batch(
         torch.from_numpy(np.stack(images)).contiguous(memory_format=setting.layout),
         torch.from_numpy(np.stack(labels)),
@@ -116,14 +124,19 @@ def variants() -> Iterator[tuple[str, str, dict[str, object]]]:
 
 @dataclass(frozen=True)
 class Pass:
-    """A pass of so many rows through a network, of one of ``KINDS``; ``autocast``: in the setting's precision."""
+    """A pass of so many rows (*S) through a network, of one of ``KINDS``; ``autocast``: in the setting's precision."""
 
     kind: str
     rows: int
+    size: tuple[int, ...]
     autocast: bool
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.rows}"
+
+    def told(self, usual: tuple[int, ...]) -> str:
+        """With its size, where that is not the usual one."""
+        return str(self) if self.size == usual else f"{self} at {'×'.join(map(str, self.size))}"
 
 
 class Step:
@@ -135,8 +148,16 @@ class Step:
         self.method: Method = cls(partial(make_network, setting, device), config(**parameters)).train()
         self.update = Updater(self.method, OptimConfig(), World(device=device))
         self.batch, self.setting = make_batch(setting, device), setting
+        self._begin()
         with self._counting():
             self()
+
+    def _begin(self) -> None:
+        """What the method learns of the training set before the epoch, the batch being all of it."""
+        self.method.eval()
+        with torch.no_grad():
+            self.method.begin_epoch(AT, Everything(self.batch))
+        self.method.train()
 
     def __call__(self) -> None:
         self.update.begin(AT)
@@ -148,15 +169,43 @@ class Step:
         """Counts passes by what they are."""
         self.passes: Counter[Pass] = Counter()
 
-        def count(_: object, given: tuple[Tensor, ...]) -> None:
+        def counted(features: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
             kind = "gradient" if torch.is_grad_enabled() else "forward"
             kind = "tangent" if torch._C._are_functorch_transforms_active() else kind
-            self.passes[Pass(kind, len(given[0]), torch.is_autocast_enabled(given[0].device.type))] += 1
+            some = Pass(kind, len(image), tuple(image.shape[2:]), torch.is_autocast_enabled(image.device.type))
+            self.passes[some] += 1
+            return features(image)
 
-        hooks = [m.register_forward_pre_hook(count) for m in self.method.modules() if isinstance(m, Network)]
+        networks = [m for m in self.method.modules() if isinstance(m, Network)]
+        for network in networks:
+            network.features = partial(counted, network.features)  # type: ignore[method-assign]
         yield
-        for hook in hooks:
-            hook.remove()
+        for network in networks:
+            del network.features
+
+
+class Everything:
+    """A training set of one batch."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch, self.trust, self.names = batch, batch.trust.cpu(), tuple(map(str, range(len(batch))))
+        self.shapes = (tuple(batch.label.shape[1:]),) * len(batch)
+        self.sizes = torch.stack([(batch.label == k).flatten(1).sum(1) for k in range(2)], 1).cpu()
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def scan(self, batch_size: int = 8) -> Iterator[Batch]:
+        for rows in torch.arange(len(self), device=self.batch.image.device).split(batch_size):
+            yield self.batch.rows(rows)
+
+    def gather(self, index: Tensor, value: Tensor) -> Tensor:
+        full = value.new_zeros(len(self), *value.shape[1:])
+        full[index] = value
+        return full
+
+    def write(self, name: str, index: Tensor, value: Tensor) -> None:
+        """The batch stays as it is."""
 
 
 class Plain:
@@ -165,10 +214,10 @@ class Plain:
     def __init__(self, setting: Setting, device: torch.device, what: Pass) -> None:
         seed_all(0)
         self.network, self.setting, self.what = make_network(setting, device).train(), setting, what
-        image = make_batch(setting, device).image
+        image = make_batch(replace(setting, size=what.size), device).image
         some = image[torch.arange(what.rows, device=device) % len(image)]
         self.image = some.contiguous(memory_format=setting.layout)
-        self.gradient = torch.randn(what.rows, 2, *setting.size, device=device) / image[:, 0].numel()
+        self.gradient = torch.randn(what.rows, 2, *what.size, device=device) / image[:, 0].numel()
         self.parameters = list(self.network.parameters())
 
     def __call__(self) -> None:
@@ -242,27 +291,26 @@ def makers(setting: Setting, device: torch.device) -> dict[str, Callable[[], Ste
 
 def rows(setting: Setting, device: torch.device, repeats: int, peaks: dict[str, float]) -> Iterator[str]:
     """The rows of one setting."""
-    steps = {label: make() for label, make in makers(setting, device).items()}
-    plain = {what: Plain(setting, device, what) for what in dict.fromkeys(p for s in steps.values() for p in s.passes)}
-    runs: dict[object, Callable[[], None]] = {**plain, **steps}
-    times: dict[object, list[float]] = {label: [] for label in runs}
-    for repeat in range(repeats + 1):
-        for label, run in runs.items():
-            spent = milliseconds(run, device)
-            if repeat:  # the first warms up
-                times[label].append(spent)
-    took = {label: median(values) for label, values in times.items()}
-    for label, step in steps.items():
-        bound = sum(count * took[what] for what, count in step.passes.items())
-        passes = " + ".join(f"{count} × {what}" for what, count in step.passes.items())
-        ratio = f"{took[label] / bound:.2f}" + " (missed)" * (took[label] / bound > GOAL + 0.005)
-        yield f"| {setting} | {label} | {passes} | {bound:.0f} | {took[label]:.0f} | {ratio} | {peaks[label]:.0f} |"
+    for label, make in makers(setting, device).items():
+        step = make()
+        plain = {what: Plain(setting, device, what) for what in step.passes}
+        turns = []
+        for _ in range(repeats + 1):
+            bound = sum(step.passes[what] * milliseconds(run, device) for what, run in plain.items())
+            turns.append((bound, milliseconds(step, device)))
+        bounds, spent = zip(*turns[1:], strict=True)  # the first turn warms up
+        ratio = median(s / b for b, s in turns[1:])
+        passes = " + ".join(f"{count} × {what.told(setting.size)}" for what, count in step.passes.items())
+        told = f"{ratio:.2f}" + " (missed)" * (ratio > GOAL + 0.005)
+        took = f"{median(bounds):.0f} | {median(spent):.0f} | {told}"
+        yield f"| {setting} | {label} | {passes} | {took} | {peaks[label]:.0f} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--precision", choices=PRECISIONS, default="both")
     parser.add_argument("--only", nargs="*", default=[], help="methods; by default all")
     asked = parser.parse_args()
     CHOSEN.extend(asked.only)
@@ -273,7 +321,7 @@ def main() -> None:
     print(
         "| setting | method | passes | bound, ms | step, ms | ratio | peak memory, MiB |\n|---|---|---|---|---|---|---|"
     )
-    settings = [replace(s, precision=p) for s in SETTINGS[asked.device] for p in (torch.float32, torch.bfloat16)]
+    settings = [replace(s, precision=p) for s in SETTINGS[asked.device] for p in PRECISIONS[asked.precision]]
     peaks = [{label: peak_mib(make, device) for label, make in makers(s, device).items()} for s in settings]
     for setting, peak in zip(settings, peaks, strict=True):
         for row in rows(setting, device, asked.repeats, peak):

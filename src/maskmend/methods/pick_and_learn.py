@@ -39,14 +39,12 @@ class PickAndLearn(Method):
         super().__init__()
         self.net, self.config = build(), config
         net = cast(Any, self.net)
-        self.scorer = Scorer(
-            net.channels + net.classes, net.dims, STAGES[config.scorer], learned=config.scorer == "small"
-        )
+        self.scorer = Scorer(net.channels + net.classes, net.dims, STAGES[config.scorer], config.scorer == "vgg16")
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         logits = self.net(batch.image)
         labelled = (batch.label != IGNORE).flatten(1).any(1)
-        score = self.scorer(torch.cat((batch.image, one_hot(batch.label, logits.shape[1])), 1)).float()
+        score = self.scorer(torch.cat((batch.image, one_hot(batch.label, logits.shape[1])), 1))
         weight = quality(score, labelled, self.config.scale)
         loss = (weight * self.case_loss(logits, batch.label)).sum()
         update(loss)
@@ -73,14 +71,14 @@ def quality(score: Tensor, labelled: Tensor, scale: float) -> Tensor:
 
 
 class Scorer(nn.Module):
-    """Image and given mask, one-hot, (B, C, *S) of any size -> how well they fit, (B,).
+    """Image and given mask, one-hot, (B, C, *S) of any size -> how well they fit, (B,), in full precision.
 
-    Each of the ``stages`` is 3-wide convolutions to so many features, normalised and rectified, and a pooling by 2. The
-    score is the mean of the last features over pixels, and over features: with ``learned`` weights, or plain, so that
-    it cannot be negative.
+    Each of the ``stages`` is 3-wide convolutions to so many features, normalised and rectified, and halves the size: by
+    the last one's stride, or with ``vgg`` by a pooling. The score is the mean of the last features over pixels, and
+    over features: by learned weights, or with ``vgg`` the plain one, which cannot be negative.
     """
 
-    def __init__(self, channels: int, dims: int, stages: Sequence[Sequence[int]], learned: bool) -> None:
+    def __init__(self, channels: int, dims: int, stages: Sequence[Sequence[int]], vgg: bool = False) -> None:
         super().__init__()
         conv, norm, pool = {
             2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d),
@@ -88,13 +86,15 @@ class Scorer(nn.Module):
         }[dims]
         layers: list[nn.Module] = []
         for stage in stages:
-            for features in stage:
-                layers += [conv(channels, features, 3, padding=1), norm(features), nn.ReLU(inplace=True)]
+            strides = [1] * (len(stage) - 1) + [1 if vgg else 2]
+            for features, stride in zip(stage, strides, strict=True):
+                layers += [conv(channels, features, 3, stride, 1), norm(features), nn.ReLU(inplace=True)]
                 channels = features
-            layers.append(pool(2, ceil_mode=True))
-        self.layers, self.head = nn.Sequential(*layers), nn.Linear(channels, 1) if learned else None
+            layers += [pool(2, ceil_mode=True)] * vgg
+        self.layers, self.head = nn.Sequential(*layers), None if vgg else nn.Linear(channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        features = self.layers(x).flatten(2).mean(2)
-        score: Tensor = features.mean(1) if self.head is None else self.head(features).squeeze(1)
+        with torch.autocast(x.device.type, enabled=False):
+            features = self.layers(x).flatten(2).mean(2)
+            score: Tensor = features.mean(1) if self.head is None else self.head(features).squeeze(1)
         return score
