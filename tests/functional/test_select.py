@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from maskmend.functional.select import (
     believed,
     class_weight,
+    kth_smallest,
     small_loss,
     small_loss_segments,
     small_loss_segments_by_class,
@@ -27,6 +28,20 @@ def test_it_keeps_the_smallest(count: int, keep: float, seed: int) -> None:
     wanted = max(1, int(keep * int(valid.sum()))) if valid.any() else 0
     expected = set(loss[valid].sort().values[:wanted].tolist())
     assert set(loss[chosen].tolist()) == expected
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))],
+)
+def test_the_kth_smallest_is_what_sorting_says(device: str) -> None:
+    value = torch.randn(1000, device=device, requires_grad=True)
+    with torch.no_grad():
+        value[::7], value[3] = 0.5, torch.inf
+    before = value.detach().clone()
+    for k in (1, 2, 500, 700, 1000):
+        assert kth_smallest(value.detach(), k) == value.detach().sort().values[k - 1]
+    assert torch.equal(value, before)
 
 
 def test_ties_with_the_last_one_kept_are_kept() -> None:

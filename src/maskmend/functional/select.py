@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..types import IGNORE
+
+
+def kth_smallest(value: Tensor, k: int) -> Tensor:
+    """The ``k``-th smallest, from 1, of (N,) float, (): NaN counts as the largest. A selection, never a full sort.
+
+    On the CPU by numpy's introselect, several times faster than torch's.
+    """
+    if value.device.type == "cpu":
+        return torch.from_numpy(np.partition(value.detach().numpy(), k - 1)[k - 1 : k]).squeeze(0)
+    return value.kthvalue(k).values
 
 
 @torch.no_grad()
@@ -15,13 +26,12 @@ def small_loss(loss: Tensor, keep: float, valid: Tensor) -> Tensor:
     """The ``keep`` share of the valid pixels with the smallest loss, ranked over the whole batch. GSD-Net Eq. 5.
 
     loss (B, *S) float, valid (B, *S) bool -> (B, *S) bool. At least one pixel is kept where any is valid; pixels tied
-    with the last one kept are kept too. A selection, never a full sort.
+    with the last one kept are kept too.
     """
     if keep >= 1 or not (count := int(valid.sum())):
         return valid
     ranked = torch.where(valid, loss.float(), torch.inf).flatten()
-    threshold = ranked.kthvalue(max(1, int(keep * count))).values
-    return valid & (loss <= threshold)
+    return valid & (loss <= kth_smallest(ranked, max(1, int(keep * count))))
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .. import types
 from ..functional.losses import ce, masked_mean
 from ..functional.schedule import ramp
+from ..functional.select import kth_smallest
 from ..types import IGNORE, Batch, Logs, Progress, Update
 from .base import Build, Method
 
@@ -51,7 +52,8 @@ def keep_critical_(parameters: list[nn.Parameter], keep: float) -> None:
     weights = [(p, p.grad) for p in parameters if p.grad is not None and p.ndim >= 2]
     if keep >= 1 or not weights:
         return
-    score = torch.cat([(p * grad).abs().flatten() for p, grad in weights])
-    least = score.kthvalue(len(score) - max(1, int(keep * len(score))) + 1).values
-    for p, grad in weights:
-        grad.mul_(keep * ((p * grad).abs() >= least))
+    scores = [(p * grad).abs_() for p, grad in weights]
+    count = sum(score.numel() for score in scores)
+    least = kth_smallest(torch.cat([score.flatten() for score in scores]), count - max(1, int(keep * count)) + 1)
+    for (_, grad), score in zip(weights, scores, strict=True):
+        grad.mul_(score.ge_(least).mul_(keep))
