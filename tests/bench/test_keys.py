@@ -14,7 +14,7 @@ from tests.bench.test_plan import GRID, plan_of
 from maskmend.bench.data import make_data
 from maskmend.bench.deal import Deal
 from maskmend.bench.keys import Run, runs_of
-from maskmend.data.dataset import open_dataset
+from maskmend.data.dataset import Case, open_dataset
 from maskmend.data.formats import read_label, write_label
 from maskmend.data.phantom import write_phantom
 from maskmend.errors import InputError
@@ -188,9 +188,19 @@ def test_fewer_cases_are_spread_over_the_names(made: Path) -> None:
     train, test = Deal("given", train=3, test=1).cases(true, given)
     assert [case.name for case in train] == ["phantom_tr_000", "phantom_tr_002", "phantom_tr_004"]
     assert [case.name for case in test] == ["phantom_ts_000"]
-    assert not set(keys(made, datasets={"disks": {"path": "disks", "train_cases": 3}}).values()) & set(
-        keys(made).values()
-    )
+    less = {"disks": {"path": "disks", "train_cases": 3}}
+    with pytest.raises(InputError, match=r"noises\.S_R was made otherwise for disks"):
+        keys(made, datasets=less)
+    few = {"few": GRID["noises"]["S_R"]}
+    (run,) = runs(made, datasets=less, noises=few, methods=["supervised"])
+    (more,) = runs(made, noises={"more": GRID["noises"]["S_R"]}, methods=["supervised"])
+    assert run.key != more.key
+    changed = [case.name for case in open_dataset(run.given).train if differs(case, made / "disks")]
+    assert changed == [case.name for case in train], "no mask is spoilt that nobody learns from"
+
+
+def differs(case: Case, true: Path) -> bool:
+    return bool((read_label(case.label).array != read_label(true / "labelsTr" / case.label.name).array).any())
 
 
 def test_hidden_masks_are_the_same_for_all_and_never_those_of_clean_cases(made: Path) -> None:

@@ -27,6 +27,7 @@ from ..errors import InputError
 from ..progress import track
 from ..types import IGNORE, Trust
 from ..verbs.simulate import simulate
+from .deal import Deal
 from .plan import BenchPlan, DataSpec, NoiseSpec
 
 BESIDE = ("dataset.json", "splits_final.json", "supervision.csv")
@@ -138,10 +139,15 @@ def _material(plan: BenchPlan, name: str, folder: Path) -> Material:
     noises = ((kind, plan.noise_on(name, kind)) for kind in plan.noises)
     kinds = {kind: wanted for kind, wanted in noises if wanted is not None and wanted.noise}
     for kind, wanted in kinds.items():
+        copy, cases = folder / kind, _learned(true, spec)
+        what = {"noise": wanted.of_masks(), "cases": cases}
         if kind not in made["noises"]:
-            made["noises"][kind] = _spoil(true, folder / kind, wanted)
+            made["noises"][kind] = {"said": what, **_spoil(true, copy, wanted, cases)}
             write_json(record, made)
-        _check_copy(plan, name, folder / kind, wanted, made["noises"][kind])
+        if made["noises"][kind]["said"] != what:
+            sentence = f"noises.{kind} was made otherwise for {name} in {copy}; give it a name of its own."
+            raise InputError(f"{plan.file}: {sentence}")
+        _check_copy(name, copy, made["noises"][kind])
     tables = {kind: made["noises"][kind]["tables"] for kind in kinds}
     copies = {kind: open_dataset(folder / kind) for kind in kinds}
     return Material(true, digest(made["files"]), copies, tables)
@@ -193,11 +199,20 @@ def _same(before: Mapping[str, str], now: Mapping[str, str], name: str, folder: 
     )
 
 
-def _spoil(true: Dataset, copy: Path, wanted: NoiseSpec) -> dict[str, Any]:
-    """Make a noisy copy; what was done, digests of its labels, and what is wrong in each."""
+def _learned(true: Dataset, spec: DataSpec) -> list[str] | None:
+    """Names of the cases that any run learns from, where these are not all: no other mask need be spoilt."""
+    if spec.train_cases is None:
+        return None
+    deals = [Deal("given", fold=fold, train=spec.train_cases) for fold in spec.folds or (None,)]
+    return sorted({case.name for deal in deals for case in deal.cases(true, true)[0]})
+
+
+def _spoil(true: Dataset, copy: Path, wanted: NoiseSpec, cases: list[str] | None) -> dict[str, Any]:
+    """Make a noisy copy: digests of its labels, and what is wrong in each."""
     shutil.rmtree(copy, ignore_errors=True)  # of a call that was killed
     assert wanted.noise is not None
-    simulate(true.root, copy, wanted.noise, wanted.parameters, wanted.fraction, wanted.seed, wanted.target_dice)
+    much = (wanted.fraction, wanted.seed, wanted.target_dice)
+    simulate(true.root, copy, wanted.noise, wanted.parameters, *much, cases)
     given = open_dataset(copy)
     truth = {case.name: case.label for case in true.train}
     tables = {
@@ -206,7 +221,7 @@ def _spoil(true: Dataset, copy: Path, wanted: NoiseSpec) -> dict[str, Any]:
         if case.label is not None and (path := truth[case.name]) is not None
     }
     labels = {case.name: case.label for case in given.train if case.label is not None}
-    return {"said": wanted.of_masks(), "labels": _digests(labels, "Reading labels"), "tables": tables}
+    return {"labels": _digests(labels, "Reading labels"), "tables": tables}
 
 
 def _table(given: Path, true: Path, classes: int, ignore: int | None) -> Table:
@@ -217,11 +232,7 @@ def _table(given: Path, true: Path, classes: int, ignore: int | None) -> Table:
     return table
 
 
-def _check_copy(plan: BenchPlan, name: str, copy: Path, wanted: NoiseSpec, made: Mapping[str, Any]) -> None:
-    """The copy must be what the plan says, and what it was when it was made."""
-    if made["said"] != wanted.of_masks():
-        raise InputError(
-            f"{plan.file}: noises.{copy.name} was made otherwise for {name} in {copy}; give it a name of its own."
-        )
+def _check_copy(name: str, copy: Path, made: Mapping[str, Any]) -> None:
+    """The copy must be what it was when it was made."""
     labels = {case.name: case.label for case in open_dataset(copy).train if case.label is not None}
     _same(made["labels"], _digests(labels, "Reading labels"), f"{name}/{copy.name}", copy.parent)

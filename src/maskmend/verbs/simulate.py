@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -97,6 +97,7 @@ def simulate(
     fraction: float = 1.0,
     seed: int = 0,
     target_dice: float | None = None,
+    among: Collection[str] | None = None,
 ) -> SimulationSummary:
     """Copies the nnU-Net data set ``dataset`` to ``output``, with ``fraction`` of its training labels corrupted.
 
@@ -107,7 +108,8 @@ def simulate(
 
     A case's noise depends on ``seed`` and its name alone, and a larger ``fraction`` corrupts the same cases and more.
     With ``target_dice`` the noise is made as strong as it must be for the corrupted labels to keep that Dice, on
-    average and within 0.01; ``noise.json`` says how strong that was.
+    average and within 0.01; ``noise.json`` says how strong that was. With ``among`` only the cases of these names may
+    be corrupted, and ``fraction`` is of them.
     Raises InputError for an unknown noise or parameter, a fraction outside [0, 1], an ``output`` that holds something
     already, a data set without labels to corrupt, and a target that the noise cannot reach.
     """
@@ -116,7 +118,8 @@ def simulate(
     source = open_dataset(dataset)
     labelled = sorted((case for case in source.train if case.label is not None), key=lambda case: case.name)
     _check(source, labelled, output, fraction, seed)
-    chosen = _choose([case.name for case in labelled if case.trust is not Trust.CLEAN], fraction, seed)
+    doubtful = [case.name for case in labelled if case.trust is not Trust.CLEAN]
+    chosen = _choose([name for name in doubtful if among is None or name in among], fraction, seed)
     if target_dice is not None:
         kind = _reach([case for case in labelled if case.name in chosen], source, kind, seed, target_dice)
     corrupt = corrupter(kind, source, seed)
