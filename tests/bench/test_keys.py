@@ -247,3 +247,9 @@ def test_metrics_and_raters_are_part_of_the_key(made: Path) -> None:
     assert not set(keys(made, metrics=["Dice", "HD95"]).values()) & base
     assert not set(keys(made, datasets={"disks": {"path": "disks", "raters": True}}).values()) & base
     assert set(keys(made, datasets={"disks": {"path": "disks", "reported": "Kvasir"}}).values()) == base
+
+
+def test_a_noise_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    noises = {"weak": {"noise": "markov", "parameters": {"steps": 0}, "target_dice": 0.7}}
+    with pytest.raises(InputError, match=r"plan\.yaml: noises\.weak on disks: the noise 'markov' has no strength"):
+        runs(tmp_path, noises=noises, datasets={"disks": GRID["datasets"]["disks"]})

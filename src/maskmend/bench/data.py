@@ -142,7 +142,10 @@ def _material(plan: BenchPlan, name: str, folder: Path) -> Material:
         copy, cases = folder / kind, _learned(true, spec)
         what = {"noise": wanted.of_masks(), "cases": cases}
         if kind not in made["noises"]:
-            made["noises"][kind] = {"said": what, **_spoil(true, copy, wanted, cases)}
+            try:
+                made["noises"][kind] = {"said": what, **_spoil(true, copy, wanted, cases)}
+            except InputError as error:
+                raise InputError(f"{plan.file}: noises.{kind} on {name}: {error}") from None
             write_json(record, made)
         if made["noises"][kind]["said"] != what:
             sentence = f"noises.{kind} was made otherwise for {name} in {copy}; give it a name of its own."
