@@ -48,24 +48,37 @@ Words = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Pa
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU where there is one.")]
 
 
-@app.command(cls=Verb, epilog="Example: maskmend prepare polyps/ -o Dataset001_Polyps --test 0.2")
+@app.command(
+    cls=Verb,
+    epilog="Examples: maskmend prepare polyps/ -o Dataset001_Polyps --test 0.2; maskmend prepare kvasir_seg "
+    "--from kvasir-seg.zip -o Dataset002_Kvasir; maskmend prepare --list",
+)
 def prepare(
     source: Annotated[
-        Path,
+        str | None,
         typer.Argument(
-            metavar="SOURCE", help="Folder with images/ and masks/ (or masks/RATER/), or with an MSD dataset.json."
+            metavar="SOURCE",
+            help="Folder with images/ and masks/ (or masks/RATER/), or with an MSD dataset.json; or a public "
+            "data set's name.",
         ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DATASET", help="New nnU-Net data set.")],
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DATASET", help="New nnU-Net data set.")
+    ] = None,
+    archive: Annotated[
+        Path | None, typer.Option("--from", metavar="ARCHIVE", help="Of a public data set, as it was downloaded.")
+    ] = None,
     test: Annotated[float, typer.Option(help="Share of the cases kept apart for testing.")] = 0.0,
     threshold: Annotated[int, typer.Option(help="Grey masks: foreground is what is above this value.")] = 127,
     seed: Annotated[int, typer.Option(help="Chooses the test cases.")] = 0,
+    partial: Annotated[bool, typer.Option("--partial", help="Take an archive that is not whole.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="The public data sets, and where each is obtained.")] = False,
 ) -> None:
-    """Turn a folder of images and masks into an nnU-Net data set."""
-    from .data.prepare import prepare
+    """Turn a folder of images and masks, or a public data set, into an nnU-Net data set."""
+    from .verbs.prepare import prepare
 
-    dataset = prepare(source, output, test=test, threshold=threshold, seed=seed)
-    show(f"{output}: {len(dataset.train)} training and {len(dataset.test)} test cases.")
+    asked: dict[str, Any] = {"archive": archive, "test": test, "threshold": threshold, "seed": seed, "partial": partial}
+    show(prepare(None if listing else source, output, **asked).table())
 
 
 @app.command(

@@ -1,4 +1,4 @@
-"""From the folders people have to an nnU-Net data set: ``maskmend prepare``."""
+"""From the folders people have, and the archives of public data sets, to an nnU-Net data set: ``maskmend prepare``."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ from ..formats import (
     write_label,
 )
 from ..fusion import majority
+from . import recipes
 from .sources import Pair, Source, recognise
 from .survey import Channels, MaskRule, channels_of, file_ending, mask_rule, read_all
 
-__all__ = ["majority", "prepare"]
+__all__ = ["majority", "prepare", "prepare_recipe"]
 
 
 def prepare(source: Path, output: Path, test: float = 0.0, threshold: int = 127, seed: int = 0) -> Dataset:
@@ -46,12 +47,34 @@ def prepare(source: Path, output: Path, test: float = 0.0, threshold: int = 127,
     Nothing is left at ``output`` unless all went well.
     """
     source, output = Path(source), Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} is not empty; choose another output folder, or remove it first.")
+    _check_empty(output)
     if not 0 <= test < 1:
         raise InputError(f"test={test:g} is no share of the cases; choose one from 0 to below 1.")
     found = recognise(source)
     _check_apart(found, output)
+    return _convert(found, output, test, threshold, seed)
+
+
+def prepare_recipe(name: str, archive: Path, output: Path, partial: bool = False, seed: int = 0) -> Dataset:
+    """Convert the official ``archive`` (a folder, or a .zip or .tar) of the public data set ``name`` (``recipes``).
+
+    ``partial``: fewer cases than the archive should have will do. ``seed`` draws the split where the papers give none.
+    Raises InputError for an unknown name, an archive that is not what the recipe expects, and where ``output`` is not
+    empty. Nothing is left at ``output`` unless all went well; what is made on the way lies beside it, and is removed.
+    """
+    recipe, output = recipes.find(name), Path(output)
+    _check_empty(output)
+    with _scratch(output) as scratch:
+        root = recipes.unpack(Path(archive), scratch)
+        _check_outside(root, output)
+        found = recipe.read(recipes.Archive(root, scratch, recipe, partial, seed))
+        source = {"source": recipe.title, "obtained_from": recipe.home, "terms": recipe.terms, "cite": recipe.cite}
+        about = {**source, "recipe": recipe.makes, "seed": seed, **found.about}
+        return _convert(replace(found, about=about), output, 0.0, 127, seed)
+
+
+def _convert(found: Source, output: Path, test: float, threshold: int, seed: int) -> Dataset:
+    """Write what was found."""
     ending = file_ending(found)
     looks = read_all(found, threshold)
     channels, rule = channels_of(looks, found), mask_rule(looks, found, threshold)
@@ -67,6 +90,29 @@ def prepare(source: Path, output: Path, test: float = 0.0, threshold: int = 127,
         write_dataset(root, channels.names, rule.labels, ending, len(found.train), **about)
         open_dataset(root)
     return open_dataset(output)
+
+
+def _check_empty(output: Path) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output} is not empty; choose another output folder, or remove it first.")
+
+
+def _check_outside(root: Path, output: Path) -> None:
+    if output.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"{output} lies in {root}, which is never changed; choose a folder outside.")
+
+
+@contextmanager
+def _scratch(output: Path) -> Iterator[Path]:
+    """A folder beside ``output`` that is gone afterwards."""
+    folder = output.with_name(f".{output.name}.{os.getpid()}.scratch")
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+    except OSError as error:
+        raise InputError(f"{output} cannot be made ({error.strerror or error}); choose another folder.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_apart(source: Source, output: Path) -> None:

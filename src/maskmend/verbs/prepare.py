@@ -1,0 +1,82 @@
+"""A data set of what people have: a folder of theirs, or the archive of a public one."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data.dataset import Dataset
+from ..data.prepare import prepare as of_folder
+from ..data.prepare import prepare_recipe
+from ..data.prepare.recipes import Recipe, find, recipes
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was made."""
+
+    dataset: Dataset
+
+    def table(self) -> str:
+        made = self.dataset
+        return f"{made.root}: {len(made.train)} training and {len(made.test)} test cases."
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """What is known of public data sets."""
+
+    found: tuple[Recipe, ...]
+
+    def table(self) -> str:
+        return "\n\n".join(_told(recipe) for recipe in self.found)
+
+
+def prepare(
+    source: str | Path | None,
+    output: Path | None = None,
+    *,
+    archive: Path | None = None,
+    test: float = 0.0,
+    threshold: int = 127,
+    seed: int = 0,
+    partial: bool = False,
+) -> Prepared | Recipes:
+    """Make an nnU-Net data set at ``output``.
+
+    Args:
+        source: a folder that ``data.prepare.prepare`` understands; or, with ``archive``, the name of a recipe. Without
+            ``output``, what is said of the recipe is returned, without a source what is said of all.
+        archive: of a public data set, as it was downloaded: a folder, or a .zip or .tar.
+        test, threshold, seed: as ``data.prepare.prepare`` takes them; a recipe takes the seed alone.
+        partial: take an archive that is not whole.
+
+    Raises:
+        InputError: nothing was understood, or it is not what it should be.
+    """
+    if source is None:
+        return Recipes(tuple(recipes().values()))
+    if archive is not None:
+        recipe = find(str(source))
+        if output is None:
+            raise InputError(f"there is no place for {recipe.title}; name a new folder with -o.")
+        if test:
+            raise InputError(f"{recipe.name} has its own test cases; leave test={test:g} out.")
+        return Prepared(prepare_recipe(recipe.name, archive, output, partial, seed))
+    if not Path(source).exists() and str(source) in recipes():
+        if output is None:
+            return Recipes((recipes()[str(source)],))
+        raise InputError(f"say where the archive of {source} is: --from ARCHIVE; {recipes()[str(source)].home} has it.")
+    if output is None:
+        raise InputError(f"there is no place for the data set of {source}; name a new folder with -o.")
+    return Prepared(of_folder(Path(source), output, test, threshold, seed))
+
+
+def _told(recipe: Recipe) -> str:
+    lines = {"from": recipe.home, "terms": recipe.terms, "cite": recipe.cite, "holds": recipe.layout}
+    written = [f"{recipe.name}: {recipe.title}", *(f"{word}: {text}" for word, text in lines.items())]
+    return "\n".join(
+        textwrap.fill(line, 110, subsequent_indent="    ") for line in [*written, f"makes: {recipe.makes}"]
+    )

@@ -1,0 +1,23 @@
+"""`maskmend prepare` of public data sets: what there is, what is asked for, what is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.data.test_recipes import kvasir
+from tests.system.conftest import Maskmend
+
+from maskmend.data.prepare.recipes import recipes
+
+
+def test_the_command_line_lists_asks_and_makes(tmp_path: Path, maskmend: Maskmend) -> None:
+    listed = maskmend("prepare", "--list").output
+    assert all(f"{name}: " in listed for name in recipes())
+    assert "terms: free for research" in maskmend("prepare", "kvasir_seg").output
+    asked = maskmend("prepare", "kvasir_seg", "-o", tmp_path / "out")
+    assert (asked.exit_code, "--from ARCHIVE" in asked.stderr) == (2, True)
+    kvasir(tmp_path / "archive")
+    short = maskmend("prepare", "kvasir_seg", "--from", tmp_path / "archive", "-o", tmp_path / "out")
+    assert (short.exit_code, "holds 4 of 1000" in short.stderr) == (2, True)
+    whole = maskmend("prepare", "kvasir_seg", "--from", tmp_path / "archive", "-o", tmp_path / "out", "--partial")
+    assert "3 training and 1 test cases" in whole.output
