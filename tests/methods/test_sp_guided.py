@@ -233,6 +233,16 @@ def test_a_number_of_rounds_leaves_training_to_its_last_epoch() -> None:
     assert len(method.best) == 0
 
 
+def test_a_fixed_epoch_ends_a_round_whatever_the_gap_does() -> None:
+    rising = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    method, train = SPGuided(Counting, Config(tau=0.4, stop=3, patience=1, rollback=False)), Cases(a_batch())
+    start = method.net1.net.bias.clone()
+    assert tell(method, rising, train) == [0, 0, 1, 1, 1, 2, 2]
+    torch.testing.assert_close(method.net1.net.bias, start + len(rising))
+    falling = SPGuided(Counting, Config(tau=0.4, stop=4, patience=1, rounds=1, rollback=False))
+    assert tell(falling, rising[::-1], Cases(a_batch())) == [0, 0, 0, 1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("gap", ["superpixel", "pixel"])
 def test_the_gap_waits_for_tau(gap: str) -> None:
     for from_start, counted in ((False, 1), (True, 2)):

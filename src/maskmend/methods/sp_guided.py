@@ -53,6 +53,7 @@ class Config(types.Config):
     gap: Literal["superpixel", "pixel"] = Field("superpixel", description="losses the gap is of: Eq. 5; released")
     gap_from_start: bool = Field(False, description="watch the gap while tau still rises (released: true)")
     patience: int = Field(5, ge=1, description="epochs without a larger gap that end a round (released)")
+    stop: int | None = Field(None, ge=1, description="epochs that end a round, whatever the gap does (Table S1)")
     rollback: bool = Field(True, description="relabel with the networks of the largest gap (Sec. 2.2; released: false)")
     rounds: int | None = Field(None, ge=0, description="relabellings; None: until the gap stays down (released: 1)")
     relabel_by: Literal["loss", "probability"] = Field(
@@ -71,6 +72,7 @@ class SPGuided(Method):
     rises: Tensor
     stale: Tensor
     round: Tensor
+    began: Tensor
     over: Tensor
 
     def __init__(self, build: Build, config: Config) -> None:
@@ -83,6 +85,7 @@ class SPGuided(Method):
         self.register_buffer("rises", torch.tensor(0))  # new maxima of the gap in this round
         self.register_buffer("stale", torch.tensor(0))  # epochs since the last
         self.register_buffer("round", torch.tensor(0))  # relabellings so far
+        self.register_buffer("began", torch.tensor(0))  # first epoch of this round
         self.register_buffer("over", torch.tensor(False))
 
     @property
@@ -170,7 +173,7 @@ class SPGuided(Method):
             self.stale.zero_()
             for best, net in zip(self.best, self.nets, strict=False):
                 best.load_state_dict(net.state_dict())
-        if self.stale < self.config.patience:
+        if not self.due(at):
             return {"gap": gap}
         for best, net in zip(self.best, self.nets, strict=False):
             net.load_state_dict(best.state_dict())
@@ -178,9 +181,14 @@ class SPGuided(Method):
         changed = self.relabel(train) if helped or self.config.rounds is not None else 0
         self.over.fill_(self.config.rounds is None and not changed)
         self.round += 1
-        for state, start in ((self.largest, -torch.inf), (self.rises, 0), (self.stale, 0)):
+        for state, start in ((self.largest, -torch.inf), (self.rises, 0), (self.stale, 0), (self.began, at.epoch)):
             state.fill_(start)
         return {"gap": gap, "round": self.round}
+
+    def due(self, at: Progress) -> bool:
+        """Whether the round is over."""
+        stop, patience = self.config.stop, self.config.patience
+        return bool(self.stale >= patience if stop is None else at.epoch - self.began >= stop)
 
     def finished(self) -> bool:
         return bool(self.over)
