@@ -259,3 +259,27 @@ def test_hidden_masks_are_no_labels(tmp_path: Path) -> None:
     done = json.loads((runs_in(tmp_path)["mean_teacher"] / "done.json").read_text())
     assert done["training_seconds"] > 0
     assert done["prediction_ms"] > 0
+
+
+def test_mended_labels_are_held_against_the_truth(tmp_path: Path) -> None:
+    """A student that takes every doubtful label of an early teacher: what it wrote is what the table speaks of."""
+    rows = {"supervised": None, "confident_learning": {"words": ["method.prune=segmentation"]}}
+    assert bench(plan_at(tmp_path, methods=rows), tmp_path / "out", jobs=0, device="cpu").failed == ()
+    found = {name: json.loads((path / "done.json").read_text()) for name, path in runs_in(tmp_path).items()}
+    assert "refined_dice" not in found["supervised"]
+    told = found["confident_learning"]
+    folder = max((runs_in(tmp_path)["confident_learning"] / "refined").glob("0*"))
+    truth, given = (tmp_path / "out/data/disks" / name for name in ("truth/labelsTr", "S_R/labelsTr"))
+    scores = []
+    for path in sorted(folder.glob("*.npy")):
+        right, drawn = (read_label(place / f"{path.stem}.png").array > 0 for place in (truth, given))
+        mended = np.load(path) > 0
+        scores.append([2 * (mask & right).sum() / (mask.sum() + right.sum()) for mask in (drawn, mended)])
+    assert len(scores) == 6
+    assert [told["given_dice"], told["refined_dice"]] == pytest.approx(np.mean(scores, axis=0), abs=1e-5)
+    table = (tmp_path / "out/tables/labels.md").read_text()
+    assert f"{100 * told['refined_dice']:.2f}" in table
+    assert "supervised" not in table
+    cost = (tmp_path / "out/tables/cost.md").read_text()
+    assert "1.00" in cost
+    assert "confident_learning" in cost

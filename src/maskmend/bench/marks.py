@@ -31,13 +31,14 @@ class Runs:
     ``oracles`` by run (keys of ``ORACLES``, or other words); ``failed``: the reason by run; ``methods``: by row, what
     papers' numbers of it are filed under, or fields of theirs that go before all others; ``reported``: which cells, as
     ``reported.find`` takes them, belong to a (data set, noise). Where it says nothing, those whose data set and noise
-    are called the same.
+    are called the same. ``done``: what ``done.json`` holds, by run that ended well.
     """
 
     oracles: Mapping[str, Sequence[str]] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     methods: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
     reported: Mapping[tuple[str, str], Sequence[Mapping[str, str]]] = field(default_factory=dict)
+    done: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def marks(self, results: Iterable[Result]) -> list[str]:
         """The oracle marks of some results, each once."""
@@ -50,6 +51,7 @@ def read_runs(about: Iterable[Mapping[str, Any]], out: Path) -> Runs:
     oracles: dict[str, Sequence[str]] = {}
     failed: dict[str, str] = {}
     methods: dict[str, str | Mapping[str, str]] = {}
+    ended: dict[str, Mapping[str, Any]] = {}
     for run in about:
         key, folder = str(run["key"]), out / "runs" / str(run["key"])
         done = _content(folder / "done.json")
@@ -63,7 +65,9 @@ def read_runs(about: Iterable[Mapping[str, Any]], out: Path) -> Runs:
         if done.get("failed"):
             row = "/".join(str(run[name]) for name in ("dataset", "noise", "method", "network") if run[name])
             failed[f"{row} seed {run['seed']} ({key})"] = str(done["failed"])
-    return Runs(oracles, failed, methods)
+        elif done:
+            ended[key] = done
+    return Runs(oracles, failed, methods, done=ended)
 
 
 def read_about(out: Path) -> list[dict[str, Any]]:

@@ -7,16 +7,14 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..data.cache import Cache, default_cache
-from ..data.dataset import Case, open_dataset
-from ..data.formats import replacing, write_json
-from ..data.plan import Plan, make_plan
+from ..data.dataset import open_dataset
+from ..data.formats import write_json
+from ..data.plan import make_plan
 from ..data.refined import RefinedStore
 from ..data.trainset import CaseSet
 from ..engine import checkpoint
@@ -26,12 +24,12 @@ from ..engine.world import World, launch
 from ..errors import InputError
 from ..infer.validate import Validation
 from ..methods import Method
-from ..networks import Network, total_stride
+from ..networks import total_stride
 from ..verbs.runs import build_method, load_weights, write_run
 from ..verbs.train import make_fit
-from .deal import raters_of
 from .keys import Run
-from .measures import DICE, measured
+from .measure import Stopwatch, of_labels, of_prediction, write_measured
+from .measures import DICE
 from .scores import Checkpoint, Score
 
 CHECKPOINTS: tuple[Checkpoint, ...] = ("last", "best")
@@ -65,6 +63,8 @@ def _train(run: Run) -> dict[str, Any]:
     if run.threads:
         torch.set_num_threads(run.threads)
     world = launch(run.device)
+    if world.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     fit, validation = _fit(run, world)
     steps = len(fit.data.schedule(run.seed, 0, run.config.train.batch, run.config.train.steps))
     validating = Stopwatch(when_due(fit, validation, steps, run))
@@ -84,78 +84,11 @@ def _train(run: Run) -> dict[str, Any]:
         "last_epoch": epochs[fit.done],
         "best_epoch": epochs[best["done"]],
         "device": str(world.device),
+        "memory_mib": torch.cuda.max_memory_allocated() >> 20 if world.device.type == "cuda" else None,
         "training_seconds": None if begun else round(training.seconds - validating.seconds, 3),
         **of_prediction(fit, validation.plan),
+        **of_labels(run, fit),
     }
-
-
-class Stopwatch:
-    """A function, and the seconds spent in it."""
-
-    def __init__(self, work: Callable[..., Any]) -> None:
-        self.work, self.seconds = work, 0.0
-
-    def __call__(self, *args: Any) -> Any:
-        start = time.monotonic()
-        try:
-            return self.work(*args)
-        finally:
-            self.seconds += time.monotonic() - start
-
-
-def of_prediction(fit: Fit, plan: Plan, times: int = 3) -> dict[str, float]:
-    """How many networks the trained method asks for one prediction, a mark beside its scores; and how long one patch
-    takes, the fastest of some ``times``, in milliseconds."""
-    asked: set[nn.Module] = set()
-    networks = [module for module in fit.method.modules() if isinstance(module, Network)]
-    hooks = [network.register_forward_hook(lambda module, *_: asked.add(module)) for network in networks]
-    patch = torch.zeros(1, plan.channels, *plan.patch, device=fit.world.device)
-    seconds = []
-    with torch.inference_mode():
-        for _ in range(times):
-            watch = Stopwatch(lambda: fit.method.eval().predict(patch).sum().item())
-            watch()
-            seconds.append(watch.seconds)
-    for hook in hooks:
-        hook.remove()
-    return {"predicts_with": len(asked), "prediction_ms": round(1000 * min(seconds), 3)}
-
-
-def write_measured(run: Run, method: Method, validation: Validation, name: Checkpoint) -> None:
-    """NAME.csv of the run: every metric of every class of every case that is measured on, under the present weights."""
-    plan, sets = validation.plan, references(run, validation)
-    labels = {name: value for name, value in plan.labels.items() if value}
-    spacing_mm = plan.spacing_mm if plan.size is None else None
-    with replacing(run.folder / f"{name}.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["case", "class", "metric", "value"])
-        for i, predicted in validation.predicted(method.eval(), range(len(validation.cases))):
-            case = validation.cases.names[i]
-            for rater, cases in sets.items():
-                if case not in cases.names:
-                    continue
-                truth = cases.whole(cases.names.index(case))[1].numpy()
-                for of, metric, value in measured(predicted, truth, labels, run.measuring.metrics, spacing_mm):
-                    writer.writerow([case, class_name(of, rater, len(labels)), metric, f"{value:.6f}"])
-
-
-def references(run: Run, validation: Validation) -> dict[str, CaseSet]:
-    """What predictions are measured against, prepared: the true labels, "", or those that each rater drew."""
-    true = validation.cases
-    if not run.measuring.raters:
-        return {"": true}
-    by_rater: dict[str, list[Case]] = {}
-    for case in true.cases:
-        for rater, path in raters_of(case, run.true).items():
-            by_rater.setdefault(rater, []).append(replace(case, label=path))
-    if not by_rater:
-        raise InputError(f"{run.true / 'labelsTs_raters'} holds no rater's label of a test case; leave raters out.")
-    return {r: CaseSet(cases, true.dataset, true.plan, true.cache) for r, cases in sorted(by_rater.items())}
-
-
-def class_name(of: str, rater: str, classes: int) -> str:
-    """What a column of the tables is called; where raters differ and classes do not, the papers' "vs RATER"."""
-    return of if not rater else f"vs {rater}" if classes == 1 else f"{of} vs {rater}"
 
 
 def _fit(run: Run, world: World) -> tuple[Fit, Validation]:

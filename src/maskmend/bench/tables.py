@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import figures, render, reported
+from .beside import cost_table, labels_table
 from .compare import Options, Result, Row, at_place, compare, places, ranking, row_name, slug
 from .marks import ORACLES, Runs, read_runs
 from .measures import DICE, MEASURES, Measure
@@ -118,8 +119,9 @@ def write(
     each = {measure: replace(options, measure=measure) for measure in metrics}
     results = {measure: compare(scores, own) for measure, own in each.items()}
     tables = {name: table for m, own in each.items() for name, table in _of_measure(results[m], own, runs).items()}
-    if runs.failed:
-        tables["failed"] = failure_table(runs)
+    ended = [{**run, **runs.done[str(run["key"])]} for run in about if str(run["key"]) in runs.done]
+    more = {"labels": labels_table(ended), "cost": cost_table(ended, options), "failed": failure_table(runs)}
+    tables |= {name: table for name, table in more.items() if table.rows}
     folder = out / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [path for name, table in tables.items() for path in render.write(folder, name, table)]

@@ -1,0 +1,72 @@
+"""What a benchmark tells beside its scores: what each method costs, and how right the labels are that it mended."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .compare import Options, Row, row_name
+from .measures import DICE
+from .render import Table
+from .statistics import over_seeds
+
+About = Mapping[str, Any]
+"""What ``run.json`` and ``done.json`` of a run that ended well hold."""
+
+
+def cost_table(runs: Iterable[About], options: Options) -> Table:
+    """Seconds of training, without validation, and milliseconds for one patch, of each method on each data set."""
+    groups: dict[tuple[str, Row], list[About]] = {}
+    for run in runs:
+        if run.get("training_seconds") is not None:
+            groups.setdefault((run["dataset"], _row(run)), []).append(run)
+    seconds = {place: over_seeds([run["training_seconds"] for run in found]) for place, found in groups.items()}
+    rows = []
+    for (dataset, row), found in groups.items():
+        spread = seconds[dataset, row]
+        beside = seconds.get((dataset, Row(options.reference, "", row.network)))
+        rows.append((
+            dataset, row_name(row, network=True), str(spread.n), f"{spread.mean:.1f}" + _plus_minus(spread.sd),
+            f"{spread.mean / beside.mean:.2f}" if beside and beside.mean else "",
+            f"{min(run['prediction_ms'] for run in found):.1f}", str(max(run["predicts_with"] for run in found)),
+            ", ".join(sorted({str(run["device"]) for run in found})),
+            str(max(map(int, memory))) if (memory := [m for run in found if (m := run.get("memory_mib"))]) else "",
+        ))  # fmt: skip
+    columns = (
+        "data set", "row", "runs", "training, s: mean ± sd over runs", f"training, × {options.reference}",
+        "prediction of a patch, ms: fastest", "networks that predict", "device",
+        "GPU memory, MiB: largest",
+    )  # fmt: skip
+    legend = (
+        "wall time: compare it only where runs ran one at a time, on one machine that did nothing else",
+        "runs that were killed and went on are left out",
+    )
+    return Table("What it cost", columns, tuple(rows), legend).kept()
+
+
+def labels_table(runs: Iterable[About]) -> Table:
+    """Dice of the doubtful training labels with the truth: as they were given, and as the method left them."""
+    groups: dict[tuple[str, str, Row], list[About]] = {}
+    for run in runs:
+        if run.get("refined_dice") is not None:
+            groups.setdefault((run["dataset"], run["noise"], _row(run)), []).append(run)
+    rows = []
+    for (dataset, noise, row), found in groups.items():
+        given, refined = (over_seeds([run[name] for run in found]) for name in ("given_dice", "refined_dice"))
+        gained = f"{DICE.scale * (refined.mean - given.mean):+.2f}"
+        rows.append((dataset, noise, row_name(row, True), str(refined.n), *map(DICE.spread, (given, refined)), gained))
+    columns = ("data set", "noise", "row", "runs", "given", "refined", "gained")
+    legend = (
+        "Dice in percent on the training grid, a mean over the cases that were not given as clean; ± over runs",
+        "methods that refine labels within a step only, and keep none, are not here",
+    )
+    return Table("How right the training labels are", columns, tuple(rows), legend)
+
+
+def _row(run: About) -> Row:
+    return Row(run["method"], run["preset"], run["network"])
+
+
+def _plus_minus(sd: float) -> str:
+    return "" if math.isnan(sd) else f" ± {sd:.1f}"
