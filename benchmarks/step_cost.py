@@ -1,13 +1,16 @@
 """What does a training step of each method cost over its bound? A table of docs/results.md.
 
-    python benchmarks/step_cost.py [--device cuda] [--repeats 5] [--precision fp32] [--only METHOD...]
+    python benchmarks/step_cost.py [--device cuda] [--repeats 5] [--precision fp32] [--bare] [--only METHOD...]
 
 The bound of a step is its passes through a network, counted while it runs, times what a pass of that kind of the plain
 network, of as many rows of that size and in the same precision, costs in the same process: no loss, no optimiser. A
 step and its passes are timed in turns, and the ratio is the median over turns, so that a busy machine slows both sides
-alike. On the CPU it is the processor
-time of one thread, and peak memory is what making the method and its first steps add to the resident memory of a
-process of their own; on a GPU it is the time between two CUDA events, and the most memory that PyTorch had allocated.
+alike. With --bare the network is two 1×1 convolutions, and instead of a ratio comes what a step takes beyond its
+passes, in milliseconds: the method's own work, by the lower quartile over turns.
+
+On the CPU it is the processor time of one thread, and peak memory is what making the method and its first steps add to
+the resident memory of a process of their own; on a GPU it is the time between two CUDA events, and the most memory that
+PyTorch had allocated.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from maskmend.engine.world import World
 from maskmend.functional.rng import seed_all
 from maskmend.methods import Method
 from maskmend.networks import Network, NetworkConfig, build
+from maskmend.networks.base import CONV
 from maskmend.types import Batch, Progress, Trust
 
 GOAL = 1.10
@@ -49,6 +53,8 @@ KINDS = {
 """Kinds of passes that a bound counts."""
 CHOSEN: list[str] = []
 """Methods that ``--only`` names; all if there are none."""
+BARE: list[bool] = []
+"""Whether ``--bare`` was asked for."""
 VARIANTS: dict[str, dict[str, dict[str, object]]] = {
     "confident_learning": {"": {}, ", teachers": {"teacher_share": 0.9}},
     "elr": {"": {}, ", target=weights": {"target": "weights"}},
@@ -110,8 +116,25 @@ def make_batch(setting: Setting, device: torch.device) -> Batch:
     return batch.to(device)
 
 
+class Bare(Network):
+    """Two 1×1 convolutions: next to nothing beside what a method does with logits."""
+
+    def __init__(self, channels: int, classes: int, dims: int) -> None:
+        super().__init__(NetworkConfig(), channels, classes, dims)
+        self.body, self.head = CONV[dims](channels, 4, 1), CONV[dims](4, classes, 1)
+        self.stride = (1,) * dims
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        return [image]
+
+    def decode(self, stages: list[Tensor]) -> Tensor:
+        features: Tensor = self.body(stages[-1])
+        return features
+
+
 def make_network(setting: Setting, device: torch.device) -> Network:
-    network = build(NetworkConfig(), setting.channels, 2, len(setting.size))
+    channels, dims = setting.channels, len(setting.size)
+    network = Bare(channels, 2, dims) if any(BARE) else build(NetworkConfig(), channels, 2, dims)
     return network.to(device, memory_format=setting.layout)  # type: ignore[call-overload,no-any-return]
 
 
@@ -302,6 +325,8 @@ def rows(setting: Setting, device: torch.device, repeats: int, peaks: dict[str, 
         ratio = median(s / b for b, s in turns[1:])
         passes = " + ".join(f"{count} × {what.told(setting.size)}" for what, count in step.passes.items())
         told = f"{ratio:.2f}" + " (missed)" * (ratio > GOAL + 0.005)
+        if any(BARE):
+            told = f"{np.quantile([s - b for b, s in turns[1:]], 0.25):.1f} ms"
         took = f"{median(bounds):.0f} | {median(spent):.0f} | {told}"
         yield f"| {setting} | {label} | {passes} | {took} | {peaks[label]:.0f} |"
 
@@ -311,9 +336,11 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--precision", choices=PRECISIONS, default="both")
+    parser.add_argument("--bare", action="store_true", help="what a step takes beyond its passes")
     parser.add_argument("--only", nargs="*", default=[], help="methods; by default all")
     asked = parser.parse_args()
     CHOSEN.extend(asked.only)
+    BARE.append(asked.bare)
     device = torch.device(asked.device)
     torch.set_num_threads(1)
     machine = f"one thread, {torch.backends.cpu.get_cpu_capability()}"
