@@ -50,8 +50,8 @@ DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes
 
 @app.command(
     cls=Verb,
-    epilog="Examples: maskmend prepare polyps/ -o Dataset001_Polyps --test 0.2; maskmend prepare kvasir_seg "
-    "--from kvasir-seg.zip -o Dataset002_Kvasir; maskmend prepare --list",
+    epilog="Example: maskmend prepare polyps/ -o Dataset001_Polyps --test 0.2; or, of a public data set (--list), "
+    "maskmend prepare kvasir_seg --from kvasir-seg.zip -o Dataset002_Kvasir",
 )
 def prepare(
     source: Annotated[

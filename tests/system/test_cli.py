@@ -47,7 +47,7 @@ class Verbs:
                 raise outcome
             return outcome
 
-        home = "maskmend.data.prepare" if name == "prepare" else f"maskmend.verbs.{name}"
+        home = f"maskmend.verbs.{name}"
         module = ModuleType(home)
         setattr(module, name, verb)
         self.patch.setitem(sys.modules, home, module)
@@ -70,7 +70,7 @@ def test_help_imports_nothing_heavy(record_property: pytest.RecordProperty) -> N
         f"print('HEAVY', [m for m in {HEAVY!r} if m in sys.modules])"
     )
     start = time.perf_counter()
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True).stdout
     record_property("help_seconds", round(time.perf_counter() - start, 3))
     assert out.rstrip().endswith("HEAVY []")
     assert all(verb in out for verb in ("prepare", "simulate", "train", "predict", "evaluate", "methods", "demo"))
@@ -88,10 +88,16 @@ def test_version() -> None:
 
 
 def test_prepare(verbs: Verbs) -> None:
-    verbs.put("prepare", SimpleNamespace(train=(1, 2), test=(3,)))
-    result = run("prepare raw -o Dataset001 --test 0.2")
-    assert verbs.calls == [((Path("raw"), Path("Dataset001")), {"test": 0.2, "threshold": 127, "seed": 0})]
-    assert "2 training and 1 test" in result.output
+    verbs.put("prepare")
+    asked = {"archive": None, "test": 0.0, "threshold": 127, "seed": 0, "partial": False}
+    assert run("prepare raw -o Dataset001 --test 0.2").output == "a table\n"
+    run("prepare kvasir_seg --from k.zip -o Dataset002 --partial --seed 3")
+    run("prepare --list")
+    assert verbs.calls == [
+        (("raw", Path("Dataset001")), asked | {"test": 0.2}),
+        (("kvasir_seg", Path("Dataset002")), asked | {"archive": Path("k.zip"), "partial": True, "seed": 3}),
+        ((None, None), asked),
+    ]
 
 
 def test_simulate_takes_words_before_and_after_options(verbs: Verbs) -> None:

@@ -62,12 +62,12 @@ def prepare_recipe(name: str, archive: Path, output: Path, partial: bool = False
     Raises InputError for an unknown name, an archive that is not what the recipe expects, and where ``output`` is not
     empty. Nothing is left at ``output`` unless all went well; what is made on the way lies beside it, and is removed.
     """
-    recipe, output = recipes.find(name), Path(output)
+    recipe, given, output = recipes.find(name), Path(archive), Path(output)
     _check_empty(output)
+    if given.is_dir():
+        _check_outside(given, output)
     with _scratch(output) as scratch:
-        root = recipes.unpack(Path(archive), scratch)
-        _check_outside(root, output)
-        found = recipe.read(recipes.Archive(root, scratch, recipe, partial, seed))
+        found = recipe.read(recipes.open_archive(recipe, given, scratch, partial, seed))
         source = {"source": recipe.title, "obtained_from": recipe.home, "terms": recipe.terms, "cite": recipe.cite}
         about = {**source, "recipe": recipe.makes, "seed": seed, **found.about}
         return _convert(replace(found, about=about), output, 0.0, 127, seed)
@@ -108,9 +108,10 @@ def _scratch(output: Path) -> Iterator[Path]:
     folder = output.with_name(f".{output.name}.{os.getpid()}.scratch")
     try:
         folder.mkdir(parents=True)
-        yield folder
     except OSError as error:
         raise InputError(f"{output} cannot be made ({error.strerror or error}); choose another folder.") from error
+    try:
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -5,23 +5,28 @@ from __future__ import annotations
 import shutil
 import tarfile
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 import numpy as np
 
 from ....errors import InputError
+from ....progress import track
 from ...formats import Array, Geometry, write_image, write_label
 from ..sources import Pair, Source
 
 PACKED = (".zip", ".tar", ".tar.gz", ".tgz")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """``name`` on the command line; ``title``; ``home``: the page it is obtained from; ``terms`` of use; ``cite``;
-    ``layout``: what the archive holds; ``makes``: what becomes of it, a sentence; ``read``: its cases."""
+    ``layout``: what the archive holds; ``makes``: what becomes of it; ``read``: its cases. ``packed``: which archives
+    of a given folder are its own and unpacked, as patterns."""
 
     name: str
     title: str
@@ -31,49 +36,75 @@ class Recipe:
     layout: str
     makes: str
     read: Callable[[Archive], Source]
+    packed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Archive:
-    """An archive, unpacked, that ``recipe`` is read from. ``scratch``: a folder for what is made on the way.
-    ``partial``: fewer cases than there are will do. ``seed`` draws the splits that papers do not give."""
+    """What was ``given`` of a ``recipe``'s data set, and the folders (``roots``) that hold it. ``scratch``: a folder
+    for what is made on the way. ``partial``: fewer cases than there are will do. ``seed`` draws what papers leave open.
+    """
 
-    root: Path
+    given: Path
+    roots: tuple[Path, ...]
     scratch: Path
     recipe: Recipe
     partial: bool = False
     seed: int = 0
 
-    def files(self, pattern: str, count: int) -> list[Path]:
-        """The ``count`` files that match a pattern, at any depth, sorted by name.
+    def find(self, *patterns: str) -> list[Path]:
+        """The files that match one of the patterns, at any depth, sorted by name."""
+        paths = {path for root in self.roots for pattern in patterns for path in root.rglob(pattern)}
+        hidden = ("__MACOSX", ".")
+        seen = [p for p in paths if not any(part.startswith(hidden) for part in self._within(p).parts) and p.is_file()]
+        return sorted(seen, key=lambda path: (path.name, path))
+
+    def files(self, pattern: str, count: int | tuple[int, ...]) -> list[Path]:
+        """The files that match a pattern; ``count`` is how many there must be.
 
         Raises InputError where there is none, and, unless ``partial``, where there are more or fewer.
         """
-        found = sorted((p for p in self.root.rglob(pattern) if "__MACOSX" not in p.parts), key=lambda p: (p.name, p))
+        found = self.find(pattern)
         if not found:
-            raise InputError(
-                f"{self.root} holds no {pattern}; {self.recipe.title} has {self.recipe.layout}: get it from "
-                f"{self.recipe.home}."
-            )
-        if len(found) != count:
-            self.fewer(f"{self.root} holds {len(found)} of {count} {pattern}")
+            raise self.lacks(pattern)
+        self.check(len(found), count, pattern)
         return found
 
-    def fewer(self, what: str) -> None:
-        """Say that something is missing: a warning if ``partial``, else InputError."""
+    def lacks(self, what: str) -> InputError:
+        """The error to raise where ``what`` is not there at all."""
+        told = self.recipe
+        return InputError(f"{self.given} holds no {what}; {told.title} has {told.layout}: get it from {told.home}.")
+
+    def check(self, found: int, count: int | tuple[int, ...], what: str) -> None:
+        """Raises InputError where not as many as ``count`` were found; warns instead if ``partial``."""
+        counts = (count,) if isinstance(count, int) else count
+        if found in counts:
+            return
+        said = f"{self.given} holds {found} of {' or '.join(map(str, counts))} {what}"
         if not self.partial:
             raise InputError(
-                f"{what}; get the whole archive from {self.recipe.home}, or take what is there: --partial."
+                f"{said}; get the whole archive from {self.recipe.home}, or take what is there: --partial."
             )
-        warnings.warn(f"{what}; the paper's numbers are of all.", stacklevel=2)
+        warnings.warn(f"{said}; the papers' numbers are of all.", stacklevel=3)
 
-    def partner(self, path: Path, pattern: str) -> Path:
-        """The one file that belongs to ``path``, by a pattern. Raises InputError where there is not exactly one."""
-        found = [p for p in self.root.rglob(pattern) if "__MACOSX" not in p.parts]
-        if len(found) != 1:
-            how = "has no" if not found else f"has {len(found)} files"
-            raise InputError(f"{path} {how} {pattern} in {self.root}; unpack the archive from {self.recipe.home} anew.")
-        return found[0]
+    def beside(self, path: Path, *others: Path) -> Path:
+        """The first of ``others`` that exists, which belongs to ``path``. Raises InputError where none does."""
+        for other in others:
+            if other.is_file():
+                return other
+        raise InputError(f"{path} has no {others[0]}; unpack the archive from {self.recipe.home} anew.")
+
+    def partner(self, path: Path, name: str, found: Sequence[Path]) -> Path:
+        """The one file of ``found`` called ``name``, which belongs to ``path``. Raises InputError for none or more."""
+        partners = [other for other in found if other.name == name]
+        if len(partners) != 1:
+            how = f"{len(partners)} files" if partners else "no file"
+            raise InputError(f"{path} has {how} {name} in {self.given}; get the archive from {self.recipe.home} anew.")
+        return partners[0]
+
+    def each(self, items: Sequence[T]) -> Iterator[T]:
+        """The items, with a progress bar."""
+        return track(items, f"Reading {self.recipe.title}", total=len(items))
 
     def image(self, name: str, array: Array, geometry: Geometry, ending: str = ".png") -> Path:
         """Keep an image that was made on the way, (C, *S) or (*S)."""
@@ -89,56 +120,66 @@ class Archive:
         write_label(path, array, geometry)
         return path
 
+    def supervision(self, pairs: Iterable[Pair], clean: Callable[[Pair], bool]) -> Path:
+        """A supervision.csv that calls some cases clean and the others noisy."""
+        rows = [f"{pair.name},{'clean' if clean(pair) else 'noisy'}" for pair in pairs]
+        path = self.scratch / "supervision.csv"
+        path.write_text("\n".join(["case,supervision", *rows]) + "\n", encoding="utf-8")
+        return path
+
+    def _within(self, path: Path) -> PurePath:
+        root = next(root for root in self.roots if path.is_relative_to(root))
+        return path.relative_to(root)
+
 
 def dealt(pairs: Sequence[Pair], train: int, test: int, seed: int, group: Callable[[str], str] = str) -> Source:
     """``train`` and ``test`` cases drawn by ``seed``, those of one ``group`` (a patient) on one side. Of fewer cases,
-    the same share. A paper that gives counts only is met by this, not its very cases."""
-    groups = sorted({group(pair.name) for pair in pairs})
-    shuffled = [groups[place] for place in np.random.default_rng(seed).permutation(len(groups))]
-    wanted = max(1, round(len(pairs) * test / (train + test))) if len(pairs) != train + test else test
+    the same share. At least one group is on each side, if there are two; of groups that are larger than a case the
+    counts are the nearest. A paper that gives counts only is met by this, not its very cases."""
+    members = Counter(group(pair.name) for pair in pairs)
+    names = sorted(members)
+    wanted = test if len(pairs) == train + test else max(1, round(len(pairs) * test / (train + test)))
     held: set[str] = set()
     count = 0
-    for name in shuffled:
-        size = sum(group(pair.name) == name for pair in pairs)
-        if count + size <= wanted:
-            held.add(name)
-            count += size
-    kept = tuple(pair for pair in pairs if group(pair.name) not in held)
-    return Source(kept, tuple(pair for pair in pairs if group(pair.name) in held))
+    for place in np.random.default_rng(seed).permutation(len(names))[1:]:
+        if not held or count + members[names[place]] / 2 <= wanted:
+            held.add(names[place])
+            count += members[names[place]]
+    by = f"drawn by seed {seed}" + ("" if len(names) == len(pairs) else ", patients whole")
+    return parted(pairs, lambda pair: group(pair.name) in held, f"{by}; the paper counts {train} and {test}")
 
 
-def resized(array: Array, size: tuple[int, int], order: int) -> Array:
-    """An image (H, W) or (H, W, C), or with ``order`` 0 a mask (H, W), at ``size``: bilinear with antialiasing, or the
-    nearest pixel. Values keep their type."""
-    from skimage.transform import resize
-
-    shape = (*size, *array.shape[2:])
-    smooth = order > 0 and any(new < old for new, old in zip(size, array.shape, strict=False))
-    how = {"order": order, "preserve_range": True, "anti_aliasing": smooth, "mode": "edge"}
-    found: Array = resize(array, shape, **how)  # type: ignore[no-untyped-call]
-    rounded: Array = (np.rint(found) if array.dtype.kind in "ui" else found).astype(array.dtype)
-    return rounded
+def parted(pairs: Sequence[Pair], held: Callable[[Pair], bool], said: str) -> Source:
+    """Training cases, and the test cases that are ``held`` back; ``said`` of it in dataset.json."""
+    kept = tuple(pair for pair in pairs if not held(pair))
+    return Source(kept, tuple(pair for pair in pairs if held(pair)), about={"split": said})
 
 
-def unpack(archive: Path, scratch: Path) -> Path:
-    """The folder that ``archive`` is, or that it holds.
+def open_archive(recipe: Recipe, given: Path, scratch: Path, partial: bool, seed: int) -> Archive:
+    """A folder, with the recipe's own archives in it that have no folder of their name; or a .zip or .tar, unpacked.
 
-    Raises InputError where it is neither a folder nor a readable .zip or .tar.
+    Raises InputError where it is neither, or cannot be unpacked.
     """
-    if archive.is_dir():
-        return archive
+    if not given.is_dir():
+        return Archive(given, (unpack(given, scratch / "archive"),), scratch, recipe, partial, seed)
+    files = {path for pattern in recipe.packed for path in given.glob(pattern) if path.is_file()}
+    packed = sorted(path for path in files if path.name.lower().endswith(PACKED) and not (given / path.stem).is_dir())
+    unpacked = [unpack(path, scratch / "archive" / path.name) for path in packed]
+    return Archive(given, (given, *unpacked), scratch, recipe, partial, seed)
+
+
+def unpack(archive: Path, target: Path) -> Path:
+    """``target``, with what ``archive`` holds.
+
+    Raises InputError where it is no readable .zip or .tar.
+    """
     if not archive.exists():
         raise InputError(f"{archive} does not exist; name the archive, or the folder it was unpacked to.")
     if not archive.name.lower().endswith(PACKED):
         raise InputError(f"{archive} is no {', '.join(PACKED)}; unpack it, and give the folder.")
-    target = scratch / "archive"
-    try:  # zipfile itself keeps files within the folder; of a tar only plain files are taken
-        shutil.unpack_archive(archive, target, filter=None if archive.name.lower().endswith(".zip") else "data")
-    except (shutil.ReadError, tarfile.TarError, OSError, ValueError) as error:
-        raise InputError(f"{archive} cannot be unpacked ({error}); download it again.") from None
+    zipped = archive.name.lower().endswith(".zip")
+    try:  # zipfile itself keeps files within the folder; of a tar only plain files within it are taken
+        shutil.unpack_archive(archive, target, "zip" if zipped else None, filter=None if zipped else "data")
+    except (shutil.ReadError, tarfile.TarError, OSError, ValueError, EOFError) as error:
+        raise InputError(f"{archive} cannot be unpacked ({error}); get it anew, or free some space.") from None
     return target
-
-
-def unpack_within(archive: Archive, packed: Iterable[Path]) -> list[Path]:
-    """Archives within an archive, each unpacked to a folder of its own name."""
-    return [unpack(path, archive.scratch / path.name) for path in packed]

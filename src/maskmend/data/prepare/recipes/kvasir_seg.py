@@ -1,28 +1,23 @@
-"""Kvasir-SEG: polyps in colonoscopy. GSD-Net's Kvasir."""
+"""Kvasir-SEG: polyps in colonoscopy. GSD-Net's Kvasir.
+
+Layout: that of the official kvasir-seg.zip, ``Kvasir-SEG/images/NAME.jpg`` and ``Kvasir-SEG/masks/NAME.jpg``.
+"""
 
 from __future__ import annotations
 
-from ....errors import InputError
-from ...formats import read_image
-from ..sources import Pair, Source
-from .base import Archive, Recipe, dealt, resized
+from ..sources import Source
+from .base import Archive, Recipe, dealt
+from .pairs import squeezed
 
 SIZE = (256, 256)
 
 
 def read(archive: Archive) -> Source:
-    """``images/*.jpg`` with ``masks/*.jpg`` of the same names. JPEG masks are cut at 127, after resizing."""
-    pairs = []
-    for image in archive.files("images/*.jpg", 1000):
-        mask = image.parents[1] / "masks" / image.name
-        if not mask.exists():
-            raise InputError(f"{image} has no {mask}; unpack the archive from {archive.recipe.home} anew.")
-        picture, drawn = read_image([image]), read_image([mask])
-        pixels = resized(picture.array.transpose(1, 2, 0), SIZE, order=1)
-        inside = resized((drawn.array[0] > 127).astype("uint8"), SIZE, order=0)
-        name = image.stem
-        stored = archive.image(name, pixels.transpose(2, 0, 1), picture.geometry)
-        pairs.append(Pair(name, (stored,), archive.mask(name, inside, picture.geometry)))
+    """Images with masks of the same names."""
+    images = archive.files("images/*.jpg", 1000)
+    masks = [archive.beside(image, image.parents[1] / "masks" / image.name) for image in images]
+    drawn = dict(zip(images, masks, strict=True))
+    pairs = [squeezed(archive, image, [drawn[image]], SIZE, colour=True) for image in archive.each(images)]
     return dealt(pairs, train=700, test=300, seed=archive.seed)
 
 
@@ -34,8 +29,9 @@ RECIPES = (
         terms="free for research and education; other use needs the owners' permission",
         cite="Jha et al., Kvasir-SEG: A Segmented Polyp Dataset, MMM 2020",
         layout="1000 images/*.jpg and masks/*.jpg",
-        makes="700 cases to learn from and 300 to test on, 256 x 256 (GSD-Net's counts; its list is not published). "
-        "Frames of one patient may be on both sides: there are no patients' names",
+        makes="RGB, 256 x 256; 700 cases to learn from and 300 to test on, GSD-Net's counts (its list lies with its "
+        "authors' data only). Frames of one patient may be on both sides: there are no patients' names",
         read=read,
+        packed=("kvasir-seg*.zip",),
     ),
 )
