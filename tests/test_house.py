@@ -153,7 +153,9 @@ def test_functional_is_documented(path: Path) -> None:
 
 
 def test_the_tail_is_short() -> None:
-    long_files = [f"{path}: {lines} lines" for path in FILES if (lines := len(path.read_text("utf-8").splitlines())) > 320]
+    long_files = [
+        f"{path}: {lines} lines" for path in FILES if (lines := len(path.read_text("utf-8").splitlines())) > 320
+    ]
     long_functions = [
         f"{p}:{f.lineno} {f.name}: {length(f)} lines" for p in FILES for f in functions(p) if length(f) > 45
     ]

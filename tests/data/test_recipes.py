@@ -607,3 +607,10 @@ def test_zips_beside_their_unpacked_folders_are_not_read_twice(tmp_path: Path) -
     with zipfile.ZipFile(archive / "kvasir-seg.zip") as packed:
         assert len(packed.namelist()) > 8
     assert len(made("kvasir_seg", archive).train) == 3
+
+
+def test_the_page_tells_every_recipe_and_where_it_is_from() -> None:
+    page = Path(__file__).parents[2].joinpath("docs/how-to/public-data.md").read_text("utf-8")
+    for recipe in recipes().values():
+        assert f"maskmend prepare {recipe.name} --from" in page or f"`{recipe.name}`" in page
+        assert recipe.home in page

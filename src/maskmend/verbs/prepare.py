@@ -26,12 +26,15 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Recipes:
-    """What is known of public data sets."""
+    """What is known of public data sets; of one, all of it."""
 
     found: tuple[Recipe, ...]
 
     def table(self) -> str:
-        return "\n\n".join(_told(recipe) for recipe in self.found)
+        if len(self.found) == 1:
+            return _told(self.found[0], ("from", "terms", "cite", "holds", "makes"))
+        more = "What an archive holds, and what becomes of it: maskmend prepare NAME."
+        return "\n\n".join([*(_told(recipe, ("from", "terms")) for recipe in self.found), more])
 
 
 def prepare(
@@ -74,9 +77,13 @@ def prepare(
     return Prepared(of_folder(Path(source), output, test, threshold, seed))
 
 
-def _told(recipe: Recipe) -> str:
-    lines = {"from": recipe.home, "terms": recipe.terms, "cite": recipe.cite, "holds": recipe.layout}
-    written = [f"{recipe.name}: {recipe.title}", *(f"{word}: {text}" for word, text in lines.items())]
-    return "\n".join(
-        textwrap.fill(line, 110, subsequent_indent="    ") for line in [*written, f"makes: {recipe.makes}"]
-    )
+def _told(recipe: Recipe, words: tuple[str, ...]) -> str:
+    known = {
+        "from": recipe.home,
+        "terms": recipe.terms,
+        "cite": recipe.cite,
+        "holds": recipe.layout,
+        "makes": recipe.makes,
+    }
+    lines = [f"{recipe.name}: {recipe.title}", *(f"{word}: {known[word]}" for word in words)]
+    return "\n".join(textwrap.fill(line, 110, subsequent_indent="    ") for line in lines)
