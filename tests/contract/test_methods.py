@@ -15,11 +15,14 @@ from tests.toy import SIZE, states_equal, toy_fit, toy_method, toy_set, write_to
 
 from maskmend import methods
 from maskmend.data.formats import read_label
+from maskmend.data.trainset import CaseSet
 from maskmend.engine.update import OptimConfig
 from maskmend.methods import Method
 from maskmend.types import IGNORE, Batch, Progress
 
 NAMES = methods.names()
+SCANNING = [name for name in NAMES if methods.find(name)[0].begin_epoch is not Method.begin_epoch]
+"""Those that may look at every case before an epoch."""
 EVERYWHERE = [(2, 2), (2, 4), (3, 2), (3, 4)]
 """Dimensions and classes."""
 CROSSWISE = [(2, 4), (3, 2)]
@@ -90,6 +93,34 @@ def test_it_predicts_probabilities(
     assert prob.shape == (2, classes, *SIZE[dims])
     assert prob.min() >= 0
     torch.testing.assert_close(prob.sum(1), torch.ones(2, *SIZE[dims]))
+
+
+class OnHost(torch.Tensor):
+    """What lies in the memory of the host, and whatever is computed of it there; ``Batch.to`` ends that."""
+
+
+def on_host(batch: Batch) -> Batch:
+    return batch.each(lambda tensor: tensor.as_subclass(OnHost))
+
+
+@pytest.mark.parametrize("name", SCANNING)
+def test_what_it_scans_is_moved_to_the_device(
+    name: str, toys: dict[tuple[int, int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a GPU: no network may see an image of ``scan`` that was never moved."""
+    scan, read, seen = CaseSet.scan, Batch.to, []
+    monkeypatch.setattr(CaseSet, "scan", lambda *args, **how: map(on_host, scan(*args, **how)))
+    monkeypatch.setattr(
+        Batch, "to", lambda batch, device: read(batch, device).each(lambda t: t.as_subclass(torch.Tensor))
+    )
+    watch = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, args: seen.extend(type(module) for arg in args if isinstance(arg, OnHost))
+    )
+    try:
+        toy_fit(toys[2, 2], tmp_path, name, epochs=3).run()
+    finally:
+        watch.remove()
+    assert not seen
 
 
 @pytest.mark.parametrize("name", NAMES)
