@@ -1,7 +1,7 @@
 """What a benchmark runs, as a file: data sets, noises, methods, networks and seeds, under one budget.
 
 >>> plan = load_plan(Path("plans/phantom.yaml"))
->>> check(plan)  # everything that would spoil a run, before any runs
+>>> check.check(plan)  # what would spoil a run, before any runs
 """
 
 from __future__ import annotations
