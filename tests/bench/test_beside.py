@@ -28,6 +28,8 @@ def test_cost_is_a_mean_over_runs_and_a_ratio() -> None:
         ("gsd_net, unet", "1", "33.0", "3.00"),
     ]
     assert "GPU memory, MiB: largest" not in table.columns
+    preset = cost_table([a_run("supervised", 10.0, preset="p.yaml"), a_run("gsd_net", 33.0)], Options())
+    assert preset.rows[1][4] == "3.30", "the reference is known by its method, whatever its preset"
     on_gpu = cost_table([a_run("supervised", 10.0, device="cuda", memory_mib=900)], Options())
     assert on_gpu.rows[0][-2:] == ("cuda", "900")
 

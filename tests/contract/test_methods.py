@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -109,7 +110,11 @@ def on_host(batch: Batch) -> Batch:
 def test_what_it_scans_is_moved_to_the_device(
     name: str, toys: dict[tuple[int, int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a GPU: no network may see an image of ``scan`` that was never moved."""
+    """Without a GPU: no network may see an image of ``scan`` that was never moved. One case has no label."""
+    shutil.copytree(toys[2, 2], tmp_path / "data")
+    (tmp_path / "data/labelsTr/case11.png").unlink()
+    rows = tmp_path / "data/supervision.csv"
+    rows.write_text(rows.read_text().replace("case11,noisy", "case11,unlabeled"))
     scan, read, seen = CaseSet.scan, Batch.to, []
     monkeypatch.setattr(CaseSet, "scan", lambda *args, **how: map(on_host, scan(*args, **how)))
     monkeypatch.setattr(
@@ -119,7 +124,7 @@ def test_what_it_scans_is_moved_to_the_device(
         lambda module, args: seen.extend(type(module) for arg in args if isinstance(arg, OnHost))
     )
     try:
-        toy_fit(toys[2, 2], tmp_path, name, epochs=3).run()
+        toy_fit(tmp_path / "data", tmp_path / "run", name, epochs=3).run()
     finally:
         watch.remove()
     assert not seen

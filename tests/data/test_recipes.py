@@ -355,7 +355,7 @@ def test_acdc(tmp_path: Path) -> None:
 
 def atria(root: Path) -> Path:
     """Three scans, one of them of the test list: an atrium of 40 x 30 in 200 x 180."""
-    for name in ("AAA", "BBB", TEST.split()[0]):
+    for name in ("AAA", "BBB", TEST[0]):
         label = np.zeros((6, 200, 180), np.uint8)
         label[1:5, 90:130, 80:110] = 255
         volume(root / f"Training Set/{name}/lgemri.nrrd", noise(label.shape).astype(np.uint8), (0.625,) * 3)
@@ -367,7 +367,7 @@ def atria(root: Path) -> Path:
 def test_la2018_of_nrrd(tmp_path: Path) -> None:
     archive = atria(tmp_path / "archive")
     dataset, flat = made("la2018", archive), made("la2018_slices", archive)
-    assert [case.name for case in dataset.test] == [TEST.split()[0]]
+    assert [case.name for case in dataset.test] == [TEST[0]]
     assert dataset.labels == {"background": 0, "left atrium": 1}
     case = dataset.train[0]
     image, label = image_of(case), label_of(case)
@@ -396,7 +396,7 @@ def test_la2018_of_h5(tmp_path: Path) -> None:
     array = np.random.default_rng(0).normal(size=(20, 16, 5)).astype(np.float32)  # x, y, z
     label = np.zeros(array.shape, np.uint8)
     label[4:8, 2:5, 1:4] = 1
-    for name in ("AAA", TEST.split()[1]):
+    for name in ("AAA", TEST[1]):
         path = tmp_path / f"archive/2018LA_Seg_Training Set/{name}/mri_norm2.h5"
         path.parent.mkdir(parents=True)
         with h5py.File(path, "w") as file:

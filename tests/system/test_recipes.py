@@ -19,5 +19,12 @@ def test_the_command_line_lists_asks_and_makes(tmp_path: Path, maskmend: Maskmen
     kvasir(tmp_path / "archive")
     short = maskmend("prepare", "kvasir_seg", "--from", tmp_path / "archive", "-o", tmp_path / "out")
     assert (short.exit_code, "holds 4 of 1000" in short.stderr) == (2, True)
+    given = ("kvasir_seg", "--from", tmp_path / "archive", "-o", tmp_path / "out")
+    for word, value in (("test", "0.2"), ("threshold", "9")):
+        own = maskmend("prepare", *given, f"--{word}", value)
+        assert (own.exit_code, f"leave {word}={value} out" in own.stderr) == (2, True)
+    folder = maskmend("prepare", tmp_path / "archive", "-o", tmp_path / "out", "--partial")
+    assert (folder.exit_code, "partial is for the archive of a public data set" in folder.stderr) == (2, True)
+    assert not (tmp_path / "out").exists()
     whole = maskmend("prepare", "kvasir_seg", "--from", tmp_path / "archive", "-o", tmp_path / "out", "--partial")
     assert "3 training and 1 test cases" in whole.output

@@ -22,10 +22,11 @@ def cost_table(runs: Iterable[About], options: Options) -> Table:
         if run.get("training_seconds") is not None:
             groups.setdefault((run["dataset"], _row(run)), []).append(run)
     seconds = {place: over_seeds([run["training_seconds"] for run in found]) for place, found in groups.items()}
+    references = {(place, row.network): seconds[place, row] for place, row in groups if row.method == options.reference}
     rows = []
     for (dataset, row), found in groups.items():
         spread = seconds[dataset, row]
-        beside = seconds.get((dataset, Row(options.reference, "", row.network)))
+        beside = references.get((dataset, row.network))
         rows.append((
             dataset, row_name(row, network=True), str(spread.n), f"{spread.mean:.1f}" + _plus_minus(spread.sd),
             f"{spread.mean / beside.mean:.2f}" if beside and beside.mean else "",

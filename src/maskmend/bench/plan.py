@@ -18,6 +18,7 @@ from pydantic import Field, PrivateAttr
 
 from .. import methods
 from ..config import RunConfig, load_config, parse, read_tree
+from ..data.prepare import THRESHOLD
 from ..errors import InputError
 from ..types import Config
 from .measures import DICE
@@ -60,7 +61,7 @@ class DataSpec(Config):
     path: str | None = Field(None, description="nnU-Net raw data set, or a folder that `maskmend prepare` takes")
     phantom: PhantomSpec | None = Field(None, description="instead of a path")
     test: float | None = Field(None, ge=0, lt=1, description="share kept for testing, of a folder that is prepared")
-    threshold: int = Field(127, description="grey masks of a folder that is prepared: foreground is above it")
+    threshold: int = Field(THRESHOLD, description="grey masks of a folder that is prepared: foreground is above it")
     folds: tuple[int, ...] | None = Field(None, description="measure on these folds' held-out cases, not on test cases")
     train_cases: int | None = Field(None, ge=2, description="learn from so many cases only, spread over their names")
     test_cases: int | None = Field(None, ge=1, description="measure on so many cases only, spread over their names")

@@ -95,7 +95,7 @@ class ADELE(Method):
         if fresh.any() or (self.corrected.any() and at.epoch - self.last >= self.config.every):
             self.last.fill_(at.epoch)
             for batch in train.scan(8 if len(train.shapes[0]) == 2 else 1):
-                train.write("refined", batch.index, self.rewritten(batch.to(self.last.device)))
+                train.write("refined", batch.index, self.rewritten(batch.to(self.device)))
         return {"corrected_classes": self.corrected.sum()}
 
     def over(self, iou: list[float]) -> bool:

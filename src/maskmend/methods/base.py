@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ..types import Batch, Logs, Progress, TrainSet, Update
@@ -35,6 +36,11 @@ class Method(nn.Module):
     """Side maps it reads from ``batch.maps``; they are prepared and cached for it."""
     searching: bool = False
     """Whether ``step`` shall log the search criterion, as "search"."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its networks are: what ``TrainSet.scan`` gives must go there before they see it."""
+        return next(self.parameters()).device
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         """One iteration, in the order the paper gives it. Calls ``update`` once per optimiser step."""

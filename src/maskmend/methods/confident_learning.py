@@ -87,7 +87,7 @@ class ConfidentLearning(Method):
     def judged(self, train: TrainSet) -> Iterator[tuple[Batch, Tensor]]:
         """This rank's imperfect cases, with their probabilities by the teacher that never saw them."""
         for batch in train.scan(8 if len(train.shapes[0]) == 2 else 1):
-            batch = batch.to(self.handed_over.device)
+            batch = batch.to(self.device)
             for half, net in enumerate(reversed(self.teachers)):
                 part = batch.rows((batch.index % 2 == half) & (batch.trust != Trust.CLEAN))
                 if len(part):

@@ -50,10 +50,9 @@ class DivideMix(Method):
         if at.epoch < self.config.warmup_epochs:
             return {}
         index, losses = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, 2)]
-        device = next(self.parameters()).device
         for batch in train.scan(8 if len(train.shapes[0]) == 2 else 1):
             index.append(batch.index)
-            batch = batch.to(device)
+            batch = batch.to(self.device)
             losses.append(torch.stack([case_ce(net(batch.image), batch.label) for net in self.nets], 1).cpu())
         loss, labelled = train.gather(torch.cat(index), torch.cat(losses)), train.sizes.sum(1) > 0
         self.clean = torch.zeros(len(train), 2)

@@ -75,7 +75,7 @@ class ELR(Method):
         if self.config.target == "weights" or not at.step:
             return {}
         for batch in train.scan(8 if len(train.shapes[0]) == 2 else 1):
-            batch = batch.to(self.visits.device)
+            batch = batch.to(self.device)
             prob = self.net(batch.image).float().softmax(1).clamp(CLAMP, 1 - CLAMP)
             prob = prob / prob.sum(1, keepdim=True)
             train.write("target", batch.index, torch.lerp(prob[:, 1:], stored(batch.maps), self.config.beta))

@@ -101,8 +101,8 @@ class MLBSeg(Method):
         self.teacher.load_state_dict(self.student.state_dict())
         for batch in train.scan(batch_size=1):
             if batch.trust.item() == Trust.UNLABELED:
-                image = batch.to(next(self.parameters()).device).image
-                train.write("refined", batch.index, self.student(image).argmax(1))  # Eq. 1
+                predicted = self.student(batch.to(self.device).image).argmax(1)
+                train.write("refined", batch.index, predicted)  # Eq. 1
         return {}
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:

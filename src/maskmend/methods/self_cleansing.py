@@ -126,8 +126,7 @@ class SelfCleansing(Method):
         if age < 0 or age % self.config.every:
             return {}
         several = min(8, max(1, PIXELS // max(map(math.prod, train.shapes))))
-        device = next(self.parameters()).device
-        drafts = [self.look(batch.to(device), first=age == 0) for batch in train.scan(several)]
+        drafts = [self.look(batch.to(self.device), first=age == 0) for batch in train.scan(several)]
         index = torch.cat([torch.empty(0, dtype=torch.int64), *(d.index for d in drafts)])
         evidence = torch.cat([torch.empty(0, dtype=torch.float64), *(d.evidence for d in drafts)])
         keep = self.filter(train.gather(index, evidence), train.trust, first=age == 0)

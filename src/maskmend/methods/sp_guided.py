@@ -198,7 +198,7 @@ class SPGuided(Method):
         rows = 1 if len(train.shapes[0]) == 3 else 8 if self.config.scope == "image" else TOGETHER
         index, changed = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, dtype=torch.int64)]
         for batch in train.scan(rows):
-            mended = self.mended(batch.to(self.gap.device)).cpu()
+            mended = self.mended(batch.to(self.device)).cpu()
             train.write("refined", batch.index, mended)
             index.append(batch.index)
             changed.append((mended != batch.maps["refined"]).flatten(1).sum(1))

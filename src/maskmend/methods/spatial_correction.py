@@ -98,7 +98,7 @@ class SpatialCorrection(Method):
 
     def margin(self, batch: Batch) -> Tensor:
         """How much each class leads the best other one, (B, K, *S) in logits, on the CPU."""
-        logits: Tensor = self.net(batch.to(self.last.device).image).float().cpu()
+        logits: Tensor = self.net(batch.to(self.device).image).float().cpu()
         first, second = logits.topk(2, dim=1).values.split(1, dim=1)
         return logits - torch.where(logits == first, second, first)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.dataset import Dataset
+from ..data.prepare import THRESHOLD, prepare_recipe
 from ..data.prepare import prepare as of_folder
-from ..data.prepare import prepare_recipe
 from ..data.prepare.recipes import Recipe, find, recipes
 from ..errors import InputError
 
@@ -43,7 +43,7 @@ def prepare(
     *,
     archive: Path | None = None,
     test: float = 0.0,
-    threshold: int = 127,
+    threshold: int = THRESHOLD,
     seed: int = 0,
     partial: bool = False,
 ) -> Prepared | Recipes:
@@ -65,9 +65,12 @@ def prepare(
         recipe = find(str(source))
         if output is None:
             raise InputError(f"there is no place for {recipe.title}; name a new folder with -o.")
-        if test:
-            raise InputError(f"{recipe.name} has its own test cases; leave test={test:g} out.")
+        if test or threshold != THRESHOLD:
+            given = f"test={test:g}" if test else f"threshold={threshold}"
+            raise InputError(f"{recipe.name} has its own test cases and masks; leave {given} out.")
         return Prepared(prepare_recipe(recipe.name, archive, output, partial, seed))
+    if partial:
+        raise InputError("partial is for the archive of a public data set, --from ARCHIVE; leave it out.")
     if not Path(source).exists() and str(source) in recipes():
         if output is None:
             return Recipes((recipes()[str(source)],))

@@ -29,12 +29,12 @@ from ..formats import (
 from ..fusion import majority
 from . import recipes
 from .sources import Pair, Source, recognise
-from .survey import Channels, MaskRule, channels_of, file_ending, mask_rule, read_all
+from .survey import THRESHOLD, Channels, MaskRule, channels_of, file_ending, mask_rule, read_all
 
-__all__ = ["majority", "prepare", "prepare_recipe"]
+__all__ = ["THRESHOLD", "majority", "prepare", "prepare_recipe"]
 
 
-def prepare(source: Path, output: Path, test: float = 0.0, threshold: int = 127, seed: int = 0) -> Dataset:
+def prepare(source: Path, output: Path, test: float = 0.0, threshold: int = THRESHOLD, seed: int = 0) -> Dataset:
     """Convert ``source`` to an nnU-Net data set at ``output``; the source is never changed.
 
     Understood: a task of the Medical Segmentation Decathlon (``dataset.json`` that lists its files); a folder with
@@ -70,7 +70,7 @@ def prepare_recipe(name: str, archive: Path, output: Path, partial: bool = False
         found = recipe.read(recipes.open_archive(recipe, given, scratch, partial, seed))
         source = {"source": recipe.title, "obtained_from": recipe.home, "terms": recipe.terms, "cite": recipe.cite}
         about = {**source, "recipe": recipe.makes, "seed": seed, **found.about}
-        return _convert(replace(found, about=about), output, 0.0, 127, seed)
+        return _convert(replace(found, about=about), output, 0.0, THRESHOLD, seed)
 
 
 def _convert(found: Source, output: Path, test: float, threshold: int, seed: int) -> Dataset:

@@ -14,6 +14,8 @@ from ...progress import track
 from ..formats import LOSSY, PICTURES, TIFFS, VOLUMES, Array, Picture, ending_of, read_image, read_label
 from .sources import Pair, Source
 
+THRESHOLD = 127
+"""Grey masks: foreground is above it."""
 MANY = 32
 """A picture mask of more grey values than this, some beyond the threshold, is a smoothed outline, not classes."""
 

@@ -7,7 +7,6 @@ to ``patient150`` alike in the release that has their masks. Values: 1 right ven
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,34 +55,28 @@ def _mask(archive: Archive, image: Path) -> Path:
     return archive.beside(image, image.with_name(image.name.replace(".nii.gz", "_gt.nii.gz")))
 
 
-def _recipe(name: str, layout: str, makes: str, read: Callable[[Archive], Source]) -> Recipe:
-    return Recipe(
-        name=name,
-        title="ACDC",
-        home="https://humanheart-project.creatis.insa-lyon.fr/database/",
-        terms="for research, as its page says",
-        cite="Bernard et al., IEEE TMI 37 (2018) 2514",
-        layout=layout,
-        makes=makes,
-        read=read,
-        packed=("*ACDC*.zip", "*acdc*.zip", "training.zip", "testing.zip"),
-    )
-
-
+SLICES = Recipe(
+    name="acdc",
+    title="ACDC",
+    home="https://humanheart-project.creatis.insa-lyon.fr/database/",
+    terms="for research, as its page says",
+    cite="Bernard et al., IEEE TMI 37 (2018) 2514",
+    layout="200 training/patient*/patient*_frame??.nii.gz with *_gt.nii.gz",
+    makes="2D patches of 128 x 128 about the heart, a case for each slice, intensities from the volume's 1st to its "
+    "99th percentile in 8 bits; about 1488 to learn from and 414 to test on, patients whole. Deep Self-cleansing "
+    "counts 414 for validation as well; 1488 and 414 make up the slices of the 100 patients, and whether it split by "
+    "patient is not said",
+    read=read,
+    packed=("*ACDC*.zip", "*acdc*.zip", "training.zip", "testing.zip"),
+)
 RECIPES = (
-    _recipe(
-        "acdc",
-        "200 training/patient*/patient*_frame??.nii.gz with *_gt.nii.gz",
-        "2D patches of 128 x 128 about the heart, a case for each slice, intensities from the volume's 1st to its 99th"
-        " percentile in 8 bits; about 1488 to learn from and 414 to test on, patients whole. Deep Self-cleansing "
-        "counts 414 for validation as well; 1488 and 414 make up the slices of the 100 patients, and whether it split "
-        "by patient is not said",
-        read,
-    ),
-    _recipe(
-        "acdc_volumes",
-        "200 training/patient*/patient*_frame??.nii.gz with *_gt.nii.gz, and 100 of testing",
-        "whole volumes as they are, two of each patient: the challenge's 100 patients to learn from, its 50 to test on",
-        read_volumes,
+    SLICES,
+    replace(
+        SLICES,
+        name="acdc_volumes",
+        layout=f"{SLICES.layout}, and 100 of testing",
+        makes="whole volumes as they are, two of each patient: the challenge's 100 patients to learn from, its 50 to "
+        "test on",
+        read=read_volumes,
     ),
 )

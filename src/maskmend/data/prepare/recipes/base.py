@@ -6,7 +6,7 @@ import shutil
 import tarfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TypeVar
@@ -118,13 +118,6 @@ class Archive:
         path = self.scratch / of / f"{name}{ending}"
         path.parent.mkdir(exist_ok=True)
         write_label(path, array, geometry)
-        return path
-
-    def supervision(self, pairs: Iterable[Pair], clean: Callable[[Pair], bool]) -> Path:
-        """A supervision.csv that calls some cases clean and the others noisy."""
-        rows = [f"{pair.name},{'clean' if clean(pair) else 'noisy'}" for pair in pairs]
-        path = self.scratch / "supervision.csv"
-        path.write_text("\n".join(["case,supervision", *rows]) + "\n", encoding="utf-8")
         return path
 
     def _within(self, path: Path) -> PurePath:

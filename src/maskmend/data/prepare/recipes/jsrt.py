@@ -18,6 +18,7 @@ from ....errors import InputError
 from ...formats import Array
 from ..arrays import FLAT, read_grey, resized, united
 from ..sources import Pair, Source
+from ..survey import THRESHOLD
 from .base import Archive, Recipe, dealt
 
 SIDE, LEVELS = 2048, 4096
@@ -66,7 +67,7 @@ def _pixels(path: Path) -> Array:
 
 
 def _mask(path: Path) -> Array:
-    inside: Array = resized((read_grey(path) > 127).astype(np.uint8), SIZE, nearest=True)
+    inside: Array = resized((read_grey(path) > THRESHOLD).astype(np.uint8), SIZE, nearest=True)
     return inside
 
 

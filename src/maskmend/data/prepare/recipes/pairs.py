@@ -11,12 +11,13 @@ from ....errors import InputError
 from ...formats import Array, read_image
 from ..arrays import FLAT, read_grey, resized
 from ..sources import Pair
+from ..survey import THRESHOLD
 from .base import Archive
 
 
 def squeezed(archive: Archive, image: Path, masks: Sequence[Path], size: tuple[int, int], colour: bool = False) -> Pair:
     """A picture and what any of its ``masks`` marks, at ``size`` whatever their shape was: the picture bilinear with
-    antialiasing, in ``colour`` or grey; masks cut at 127, then the nearest pixel.
+    antialiasing, in ``colour`` or grey; masks cut at ``THRESHOLD``, then the nearest pixel.
 
     Raises InputError where a mask is not as large as its picture.
     """
@@ -26,7 +27,7 @@ def squeezed(archive: Archive, image: Path, masks: Sequence[Path], size: tuple[i
         mask = read_grey(path)
         if mask.shape != inside.shape:
             raise InputError(f"{path} has the shape {mask.shape}, but its image {image.name} has {inside.shape}.")
-        inside |= mask > 127
+        inside |= mask > THRESHOLD
     stored = archive.image(image.stem, resized(pixels, size), FLAT)
     return Pair(image.stem, (stored,), archive.mask(image.stem, resized(inside.astype(np.uint8), size, True), FLAT))
 
@@ -44,3 +45,13 @@ def slices(archive: Archive, name: str, image: Array, label: Array) -> list[Pair
 def scan_of(case: str) -> str:
     """The scan that a slice is of."""
     return case.rpartition("_s")[0]
+
+
+def clean_scans(archive: Archive, train: Sequence[Pair], count: int) -> Path:
+    """A supervision.csv that calls the slices of ``count`` scans, drawn by seed, clean and the others noisy."""
+    scans = sorted({scan_of(pair.name) for pair in train})
+    clean = {scans[place] for place in np.random.default_rng(archive.seed).permutation(len(scans))[:count]}
+    rows = [f"{pair.name},{'clean' if scan_of(pair.name) in clean else 'noisy'}" for pair in train]
+    path = archive.scratch / "supervision.csv"
+    path.write_text("\n".join(["case,supervision", *rows]) + "\n", encoding="utf-8")
+    return path
