@@ -17,16 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .codecs import (
-    Array,
-    Geometry,
-    decode_picture,
-    decode_tiff,
-    decode_volume,
-    encode_picture,
-    encode_tiff,
-    encode_volume,
-)
+from .geometry import Array, Geometry
+from .pictures import decode_picture, decode_tiff, encode_picture, encode_tiff
+from .volumes import decode_volume, encode_volume
 
 __all__ = [
     "ENDINGS",

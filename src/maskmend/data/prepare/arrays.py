@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ..codecs import decode_volume, simple_itk
 from ..formats import Array, Geometry, Picture, first_line, read_image
+from ..volumes import decode_volume, simple_itk
 
 FLAT = Geometry((1.0, 1.0))
 """Of a picture whose pixels have no size in mm, or lost it when it was squeezed."""

@@ -22,8 +22,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ....errors import InputError
-from ...codecs import simple_itk
 from ...formats import Array
+from ...volumes import simple_itk
 from ..arrays import FLAT, to_bytes, window
 from ..sources import Pair, Source
 from .base import Archive, Recipe, dealt
