@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "maskmend"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"types", "errors", "progress", "words"}
+BASE = {"types", "errors", "progress", "texts", "words"}
 TOOLS = BASE | {"functional"}
 LEARN = TOOLS | {"networks", "methods"}
 ENGINE = LEARN | {"noise", "data", "metrics", "engine"}
@@ -26,7 +26,8 @@ MAY_IMPORT = {  # room -> rooms of ours it may lead to, itself aside
     "types": set(),
     "errors": set(),
     "progress": set(),
-    "words": {"errors"},
+    "texts": {"errors"},
+    "words": {"errors", "texts"},
     "functional": BASE,
     "noise": TOOLS,
     "data": TOOLS,

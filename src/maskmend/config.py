@@ -19,8 +19,9 @@ from .engine.update import OptimConfig
 from .errors import InputError
 from .infer.predict import PredictConfig
 from .networks import NetworkConfig
+from .texts import read_text, shown
 from .types import Config
-from .words import pair
+from .words import LARGEST, pair, parse_yaml
 
 Tree = dict[str, Any]
 Problem = Mapping[str, Any]
@@ -85,7 +86,8 @@ def _assemble(tree: Tree, method: str | None, overrides: Sequence[str]) -> RunCo
         override(tree, word)
     if not isinstance(tree["method"], dict):
         raise SettingError("method", f"method={tree['method']!r}: {_group('method')}.")
-    cls, settings = _known("method.name", methods.find, str(tree["method"]["name"]))
+    name = tree["method"].setdefault("name", method or "gsd_net")
+    cls, settings = _known("method.name", methods.find, str(name))
     tree = _over(cls.defaults, tree)
     config = parse(RunConfig, tree, also=tuple(settings_of(settings, "method.")))
     _known("network.name", networks.find, config.network.name)
@@ -117,14 +119,13 @@ def read_tree(file: Path) -> Tree:
     Raises:
         InputError: the file is missing, not YAML, or holds something else than keys and values.
     """
+    text = read_text(file, "name a YAML file of settings", LARGEST)
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror}); name a YAML file of settings.") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        what = f"line {mark.line + 1}: {problem}" if mark else "it is not text"
-        raise InputError(f"{file} is not YAML ({what}); write KEY: VALUE.") from None
+        tree = parse_yaml(text)
+    except ValueError as error:
+        raise InputError(f"{file} is not YAML of settings ({error}); write KEY: VALUE.") from None
+    if tree is None:
+        return {}
     if not isinstance(tree, dict):
         raise InputError(f"{file} must hold keys and values, as `maskmend train` writes them to config.yaml.")
     return tree
@@ -142,7 +143,7 @@ def override(tree: Tree, word: str) -> None:
     for key in parents:
         tree = tree.setdefault(key, {})
         if not isinstance(tree, dict):
-            raise InputError(f"{word!r}: {key} is a value, not a group of settings.")
+            raise InputError(f"{shown(word)}: {key} is a value, not a group of settings.")
     tree[leaf] = value
 
 
@@ -162,7 +163,7 @@ def parse(cls: type[C], tree: Mapping[str, Any], place: str = "", also: Sequence
         known = [*settings_of(cls, f"{place}." if place else ""), *also]
         raise SettingError(key, f"unknown setting {key}; {_instead(key, known)}")
     why = {_reason(problem, key): None for problem in problems if _locate(tree, problem)[0] == keys}
-    raise SettingError(key, f"{key}={value!r}: {', or '.join(why)}.")
+    raise SettingError(key, f"{key}={shown(value)}: {', or '.join(why)}.")
 
 
 def settings_of(cls: type[Config], place: str = "") -> Iterator[str]:

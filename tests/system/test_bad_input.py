@@ -256,7 +256,7 @@ FILES = [
     ("optim: {lr: fast}", ("optim.lr='fast'", "valid number")),
     ("train: [1", ("is not YAML", "line 1")),
     ("just words", ("must hold keys and values",)),
-    ("\x00", ("is not YAML", "KEY: VALUE")),
+    ("\x00", ("no text", "UTF-8")),
 ]
 
 
