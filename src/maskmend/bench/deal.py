@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,6 +73,6 @@ def spread(cases: Iterable[Case], count: int | None) -> list[Case]:
 
 def raters_of(case: Case, root: Path) -> dict[str, Path]:
     """What raters drew of a case of the data set at ``root``, by rater: of labelsTs_raters, else of labelsTr_raters."""
-    ending = case.label.name.removeprefix(case.name) if case.label else ""
-    paths = [path for part in ("Ts", "Tr") for path in root.glob(f"labels{part}_raters/*/{case.name}{ending}")]
+    name = glob.escape(case.label.name) if case.label else ""
+    paths = [path for part in ("Ts", "Tr") for path in root.glob(f"labels{part}_raters/*/{name}")]
     return {path.parent.name: path for path in sorted(paths)}

@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..progress import track
 from ..types import IGNORE, Trust
 from .formats import ENDINGS, Array, Geometry, Picture, read_image, read_label, write_json
-from .layout import Header, find_images, nearest, read_header, read_supervision
+from .layout import Header, find_images, nearest, read_header, read_supervision, spelt
 
 
 @dataclass(frozen=True)
@@ -199,15 +199,13 @@ def _listed_cases(root: Path, part: str, header: Header) -> list[Case]:
         raise InputError(
             f"{folder} holds no image CASE_0000{header.file_ending}; add them, or correct file_ending in dataset.json."
         )
-    there = {path.name for path in labels.iterdir()} if labels.is_dir() else set()
-    there = {name for name in there if name.endswith(header.file_ending) and not name.startswith(".")}
-    cases = []
-    for name, paths in images.items():
-        label = name + header.file_ending
-        cases.append(Case(name, paths, labels / label if label in there else None, Trust.NOISY))
-        there.discard(label)
+    there = {spelt(path): path for path in labels.iterdir()} if labels.is_dir() else {}
+    there = {name: path for name, path in there.items() if name.endswith(header.file_ending) and name[0] != "."}
+    cases = [
+        Case(name, paths, there.pop(name + header.file_ending, None), Trust.NOISY) for name, paths in images.items()
+    ]
     if there:
-        raise InputError(f"{labels / min(there)} has no image in {folder}; add the image, or remove the label.")
+        raise InputError(f"{min(there.values())} has no image in {folder}; add the image, or remove the label.")
     return cases
 
 
@@ -262,7 +260,7 @@ def _rated(root: Path, cases: Sequence[Case]) -> tuple[Case, ...]:
         return tuple(cases)
     drawn = {case.name: list[Path]() for case in cases}
     for path in sorted(path for path in folder.glob("*/[!.]*") if path.suffix != ".json"):  # a TIFF's spacing
-        name = next((n for n in (path.name[: -len(e)] for e in ENDINGS if path.name.endswith(e)) if n in drawn), None)
+        name = next((n for n in (spelt(path)[: -len(e)] for e in ENDINGS if path.name.endswith(e)) if n in drawn), None)
         if name is None:
             raise InputError(f"{path} is a label of no training case{nearest(path.name, list(drawn))}; remove it.")
         drawn[name].append(path)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import json
+import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import InputError
+from ..texts import case_name, read_object, read_rows, shown
 from ..types import Trust
 from .formats import ENDINGS, LOSSY
+
+NUMBER = re.compile("[0-9]{1,9}")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,46 +43,36 @@ def read_header(root: Path) -> Header:
         raise InputError(
             f"{root} has the layout of the Medical Segmentation Decathlon; convert it with `maskmend prepare`."
         )
-    names = content.get("channel_names", content.get("modality"))
-    if not isinstance(names, dict) or not names:
-        raise InputError(f'{path} lacks channel_names; add for example "channel_names": {{"0": "MRI"}}.')
-    try:
-        channel_names = tuple(str(names[key]) for key in sorted(names, key=int))
-    except ValueError as error:
-        raise InputError(f'{path} numbers its channels {", ".join(names)}; use "0", "1", ….') from error
+    channel_names = parse_channels(content.get("channel_names", content.get("modality")), path)
     labels, ignore = parse_labels(content.get("labels"), path)
     number, explicit = content.get("numTraining"), content.get("dataset")
     if number is not None and (not isinstance(number, int) or isinstance(number, bool)):
-        raise InputError(f"{path} says numTraining {number!r}; give the number of training cases.")
+        raise InputError(f"{path} says numTraining {shown(number)}; give the number of training cases.")
     if explicit is not None and not isinstance(explicit, dict):
         raise InputError(f'{path}: the key dataset must be {{case: {{"images": [...], "label": ...}}}}; correct it.')
+    if explicit is not None:
+        explicit = by_case(explicit.items(), path)
     return Header(channel_names, labels, ignore, _ending(content, path), number, explicit)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises InputError where it is missing, broken, or names a key twice."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        content: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in content:
-                raise InputError(f"{path} names {key!r} twice; remove one.")
-            content[key] = value
-        return content
-
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
-    except (FileNotFoundError, NotADirectoryError) as error:
+    """The object in ``dataset.json``. Raises InputError where it is missing, broken, or names a key twice."""
+    if not os.path.lexists(path):
         raise InputError(
             f"{path} is missing; give the folder of an nnU-Net data set, or make one with `maskmend prepare`."
-        ) from error
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}); correct it.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} does not hold a JSON object; write it as nnU-Net's dataset format says.")
-    return content
+        )
+    return read_object(path, "write it as nnU-Net's dataset format says")
+
+
+def by_case(named: Iterable[tuple[Any, T]], path: Path) -> dict[str, T]:
+    """What ``path`` says of each case, by its name. Raises InputError for what is no name, or is there twice."""
+    found: dict[str, T] = {}
+    for word, said in named:
+        name = case_name(word, path)
+        if name in found:
+            raise InputError(f"{path} names the case {name} twice; remove one.")
+        found[name] = said
+    return found
 
 
 def is_decathlon(root: Path, content: dict[str, Any]) -> bool:
@@ -90,6 +84,18 @@ def is_decathlon(root: Path, content: dict[str, Any]) -> bool:
     return isinstance(first, dict) and (root / str(first.get("image", "?"))).is_file()
 
 
+def parse_channels(names: object, path: Path) -> tuple[str, ...]:
+    """{"0": "T1", "1": "T2"} -> names in that order. Raises InputError where numbers or names are none."""
+    if not isinstance(names, dict) or not names:
+        raise InputError(f'{path} lacks channel_names; add for example "channel_names": {{"0": "MRI"}}.')
+    if not all(NUMBER.fullmatch(key) for key in names) or len(set(map(int, names))) < len(names):
+        raise InputError(f'{path} numbers its channels {shown([*names])}; use "0", "1", ….')
+    for name in names.values():
+        if not isinstance(name, str) or not name:
+            raise InputError(f"{path} calls a channel {shown(name)}; give it a name, such as MRI.")
+    return tuple(names[key] for key in sorted(names, key=int))
+
+
 def parse_labels(labels: object, path: Path) -> tuple[dict[str, int], int | None]:
     """{name: value}, or the older {"value": name} -> names by value from background 0, and the value to ignore.
 
@@ -98,39 +104,44 @@ def parse_labels(labels: object, path: Path) -> tuple[dict[str, int], int | None
     if not isinstance(labels, dict) or not labels:
         raise InputError(f'{path} lacks labels; add for example "labels": {{"background": 0, "lesion": 1}}.')
     if all(isinstance(name, str) for name in labels.values()):
-        if not all(key.isdigit() for key in labels):
+        if not all(NUMBER.fullmatch(key) for key in labels):
             raise InputError(f"{path} gives labels a name for a value; give each name a whole number.")
+        if len(set(labels.values())) < len(labels):
+            raise InputError(f"{path} gives two labels one name ({shown([*labels.values()])}); rename one.")
         labels = {name: int(key) for key, name in labels.items()}
     values: dict[str, int] = {}
     for name, value in labels.items():
         if isinstance(value, list) and len(value) != 1:
             raise InputError(
-                f"{path}: the label {name} is a region {value}, which is not supported; give plain labels."
+                f"{path}: the label {name} is a region {shown(value)}, which is not supported; give plain labels."
             )
         value = value[0] if isinstance(value, list) else value
         if not isinstance(value, int) or isinstance(value, bool):
-            raise InputError(f"{path} gives the label {name} the value {value!r}; give a whole number.")
+            raise InputError(f"{path} gives the label {name} the value {shown(value)}; give a whole number.")
         values[name] = value
     ignore = values.pop("ignore", None)
     values = dict(sorted(values.items(), key=lambda item: item[1]))
     if list(values.values()) != list(range(len(values))) or values.get("background", 0) != 0 or not values:
         raise InputError(
-            f"{path} declares the label values {list(values.values())}; number them 0 (background), 1, 2, … in one run."
+            f"{path} declares the label values {shown([*values.values()])}; number them 0 (background), 1, 2, … "
+            "in one run."
         )
     if ignore is not None and ignore != len(values):
         raise InputError(
-            f"{path} gives ignore the value {ignore}; it must be the highest label plus one, {len(values)}."
+            f"{path} gives ignore the value {shown(ignore)}; it must be the highest label plus one, {len(values)}."
         )
     return values, ignore
 
 
 def _ending(content: dict[str, Any], path: Path) -> str:
-    ending = str(content.get("file_ending", ".nii.gz"))
+    ending = content.get("file_ending", ".nii.gz")
+    if not isinstance(ending, str):
+        raise InputError(f"{path} says file_ending {shown(ending)}; use one of {', '.join(ENDINGS)}.")
     ending = ending if ending.startswith(".") else f".{ending}"
     if ending in LOSSY:
         raise InputError(f"{path} says file_ending {ending}, which loses detail; convert with `maskmend prepare`.")
     if ending not in ENDINGS:
-        raise InputError(f"{path} says file_ending {ending}, which is not known; use one of {', '.join(ENDINGS)}.")
+        raise InputError(f"{path} says file_ending {ending:.40}, which is not known; use one of {', '.join(ENDINGS)}.")
     return ending
 
 
@@ -146,10 +157,12 @@ def find_images(folder: Path, header: Header) -> dict[str, tuple[Path, ...]]:
         if not path.name.endswith(ending) or path.name.startswith("."):
             continue
         stem = path.name[: -len(ending)]
-        match = re.fullmatch(r"(.+)_(\d{4})", stem)
+        match = re.fullmatch(r"(.+)_([0-9]{4})", stem, re.DOTALL)
         if match is None:
             raise InputError(f"{path} has no channel number; name it {stem}_0000{ending}.")
-        found.setdefault(match[1], {})[int(match[2])] = path
+        files = found.setdefault(case_name(match[1], path), {})
+        if (other := files.setdefault(int(match[2]), path)) is not path:
+            raise InputError(f"{other} and {path} are spelt alike to a reader; keep one of them.")
     channels = len(header.channel_names)
     one_file = all(len(files) == 1 for files in found.values())  # may hold all channels of a case
     for name, files in found.items():
@@ -167,23 +180,22 @@ def find_images(folder: Path, header: Header) -> dict[str, tuple[Path, ...]]:
 def read_supervision(root: Path) -> dict[str, Trust]:
     """Case -> trust, of ``supervision.csv``; empty where there is none. Raises InputError for a bad line."""
     path = root / "supervision.csv"
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     said: dict[str, Trust] = {}
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = csv.DictReader(stream, skipinitialspace=True)
-        if not {"case", "supervision"} <= set(rows.fieldnames or ()):
-            raise InputError(
-                f"{path} lacks the columns case and supervision; begin it with the line 'case,supervision'."
-            )
-        for row in rows:
-            case, word = (row["case"] or "").strip(), (row["supervision"] or "").strip()
-            if word.upper() not in Trust.__members__:
-                raise InputError(f"{path}, line {rows.line_num}: supervision {word!r}; use clean, noisy or unlabeled.")
-            if case in said:
-                raise InputError(f"{path}, line {rows.line_num}: case {case} stands there twice; remove one.")
-            said[case] = Trust[word.upper()]
+    for place, row in read_rows(path, ("case", "supervision"), "begin it with the line 'case,supervision'"):
+        case, word = case_name(row["case"], place), row["supervision"]
+        if word.upper() not in Trust.__members__:
+            raise InputError(f"{place}: supervision {shown(word)}; use clean, noisy or unlabeled.")
+        if case in said:
+            raise InputError(f"{place}: case {case} stands there twice; remove one.")
+        said[case] = Trust[word.upper()]
     return said
+
+
+def spelt(path: Path) -> str:
+    """The file's name in one spelling of its accents (NFC): some systems keep names as they were typed, some do not."""
+    return unicodedata.normalize("NFC", path.name)
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import os
 from typing import Literal
 
 import numpy as np
 
 from ..errors import InputError
+from ..texts import case_name, read_json
 from .dataset import Case, Dataset
 from .layout import nearest
 
 FOLDS, SEED = 5, 12345
 """nnU-Net's default: scikit-learn's KFold(5, shuffle=True, random_state=12345) over the sorted names."""
+PARTS = ("train", "val")
 
 Split = tuple[tuple[Case, ...], tuple[Case, ...]]
 
@@ -27,7 +29,7 @@ def split(dataset: Dataset, fold: int | Literal["all"]) -> Split:
     if fold == "all":
         return dataset.train, ()
     path = dataset.root / "splits_final.json"
-    names = _read_folds(dataset) if path.exists() else _default_folds(dataset)
+    names = _read_folds(dataset) if os.path.lexists(path) else _default_folds(dataset)
     if not 0 <= fold < len(names):
         raise InputError(f"{dataset.root} has the folds 0 to {len(names) - 1}, not {fold}; choose one, or fold=all.")
     cases = {case.name: case for case in dataset.train}
@@ -59,22 +61,28 @@ def _default_folds(dataset: Dataset) -> list[tuple[list[str], list[str]]]:
 
 def _read_folds(dataset: Dataset) -> list[tuple[list[str], list[str]]]:
     path = dataset.root / "splits_final.json"
-    try:
-        folds = [(list(fold["train"]), list(fold["val"])) for fold in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f'{path} is no list of {{"train": [...], "val": [...]}}; correct or remove it.') from error
-    if not folds:
+    content = read_json(path, "correct or remove it")
+    if not isinstance(content, list) or not all(
+        isinstance(fold, dict) and all(isinstance(fold.get(part), list) for part in PARTS) for fold in content
+    ):
+        raise InputError(f'{path} is no list of {{"train": [...], "val": [...]}}; correct or remove it.')
+    if not content:
         raise InputError(f"{path} holds no fold; correct or remove it.")
     known = {case.name for case in dataset.train}
-    for number, (train, validation) in enumerate(folds):
-        for name in (*train, *validation):
-            if name not in known:
-                raise InputError(
-                    f"{path}, fold {number}, names {name!r}, which is no training case{nearest(str(name), known)}; "
-                    "correct or remove it."
-                )
-        if both := sorted(set(train) & set(validation)):
-            raise InputError(f"{path}, fold {number}, has {both[0]} in both train and val; take it out of one.")
+    folds = []
+    for number, fold in enumerate(content):
+        place = f"{path}, fold {number},"
+        train, validation = ([case_name(name, place) for name in fold[part]] for part in PARTS)
+        names = [*train, *validation]
+        if strange := next((name for name in names if name not in known), None):
+            raise InputError(
+                f"{place} names {strange!r}, which is no training case{nearest(strange, known)}; correct or remove it."
+            )
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            where = "in both train and val" if twice in train and twice in validation else "twice"
+            raise InputError(f"{place} has {twice} {where}; take one out.")
         if not train:
-            raise InputError(f"{path}, fold {number}, trains on no case; correct or remove it.")
+            raise InputError(f"{place} trains on no case; correct or remove it.")
+        folds.append((train, validation))
     return folds
