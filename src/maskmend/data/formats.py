@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..texts import read_object
 from .geometry import Array, Geometry
 from .pictures import decode_picture, decode_tiff, encode_picture, encode_tiff
 from .volumes import decode_volume, encode_volume
@@ -162,13 +163,12 @@ def _sidecar_spacing(path: Path, dims: int) -> tuple[float, ...]:
     sidecar = _sidecar(path)
     if not sidecar.exists():
         return (1.0,) * dims
-    try:
-        spacing = tuple(float(step) for step in json.loads(sidecar.read_text())["spacing"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f'{sidecar} does not hold {{"spacing": [...]}}; correct or remove it.') from error
-    if len(spacing) != dims or min(spacing) <= 0:
+    spacing = read_object(sidecar, "correct or remove it").get("spacing")
+    if not isinstance(spacing, list) or not all(type(step) in (int, float) and 0 < step < 1e9 for step in spacing):
+        raise InputError(f'{sidecar} does not hold {{"spacing": [...]}}, lengths in mm; correct or remove it.')
+    if len(spacing) != dims:
         raise InputError(f"{sidecar} gives the spacing {spacing}, but {path.name} has {dims} axes; correct it.")
-    return spacing
+    return tuple(map(float, spacing))
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
