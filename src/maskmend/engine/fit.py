@@ -230,10 +230,10 @@ class Fit:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype that networks compute in. "auto" is bf16 where the hardware multiplies it natively, else fp32."""
+    """The dtype that networks compute in. "auto" is bf16 on a GPU that has it, and fp32 on every CPU."""
     if name != "auto":
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
-    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    native = device.type == "cuda" and torch.cuda.is_bf16_supported()
     return torch.bfloat16 if native else torch.float32
 
 
