@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from maskmend.functional.losses import ce_dice
-from maskmend.functional.teacher import ema_, fuse
+from maskmend.functional.teacher import Fused, ema_, fuse
 from maskmend.methods.alc import ALC, Config
 from maskmend.types import Progress
 
@@ -44,11 +44,20 @@ def test_refined_labels_and_order(reference: Arrays) -> None:
     assert fused.variance.argsort().tolist() == reference["alc_order"].tolist()
 
 
+def test_uncertainty_as_printed(reference: Arrays) -> None:
+    """Eq. 7 with its bracket where it is printed: another order, here nearly the reverse."""
+    mean = tensor(reference["alc_avg"]).float()
+    taught = Fused(mean, mean, tensor(reference["alc_U"]).float())
+    for kind, name in (("variance", "alc_U"), ("literal", "alc_U_literal_eq7")):
+        found = ALC(lambda: nn.Conv2d(1, 2, 1), Config(uncertainty=kind, passes=8)).uncertainty(taught)
+        torch.testing.assert_close(found, tensor(reference[name]).float(), rtol=1e-5, atol=0)
+
+
 def test_consistency(reference: Arrays) -> None:
-    """Eq. 10 with the teacher's mean: squared, and as a norm."""
+    """Eq. 10 with the teacher's mean: squared, and as a norm; and as printed, with the sum of its passes."""
     teacher, student = (tensor(reference[name]).float() for name in ("alc_avg", "alc_student"))
-    for kind, name in (("squared", "alc_Lc_mse"), ("norm", "alc_Lc_l2norm")):
-        method = ALC(lambda: nn.Conv2d(1, 2, 1), Config(consistency=kind))
+    for kind, name in (("squared", "alc_Lc_mse"), ("norm", "alc_Lc_l2norm"), ("literal", "alc_Lc_literal_eq10")):
+        method = ALC(lambda: nn.Conv2d(1, 2, 1), Config(consistency=kind, passes=8))
         assert method.distance(teacher, student).item() == pytest.approx(float(reference[name]), rel=1e-4)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from maskmend.config import load_config
 from maskmend.functional.rng import seed_all
 from maskmend.functional.teacher import fuse
 from maskmend.methods.alc import ALC, Config
 from maskmend.types import IGNORE, Batch, Progress, Trust
 
+PRESETS = Path(__file__).parents[2] / "configs" / "alc"
 LATE = Progress(9, 10, 9, 1)
 ABLATIONS = {
     "all": ({}, 8),
@@ -102,6 +106,45 @@ def test_the_surest_share_is_taught_by_refined_labels() -> None:
     sure = set((2 + fuse(passes).variance.argsort()[:2]).tolist())
     for case in range(2, 6):
         assert (loss_of(another(case)) == loss_of(batch.label)) == (case in sure)
+
+
+def test_eq_9_as_printed_divides_by_one_more() -> None:
+    """Of four imperfect cases two are taught by their given labels: the sum of their losses over 3 instead of 2."""
+    seen = {}
+    for divisor in ("terms", "literal"):
+        seed_all(0)
+        method = ALC(Net, Config(divisor=divisor))
+        seen[divisor] = method.step(a_batch(), LATE, lambda loss, group="main": None)["noisy"].item()
+    assert seen["literal"] == pytest.approx(seen["terms"] * 2 / 3)
+    assert ALC(Net, Config(divisor="literal", select=1.0)).step(a_batch(), LATE, lambda *_: None)["noisy"] == 0
+
+
+def test_eq_7_as_printed_chooses_by_another_order() -> None:
+    """Of a case whose passes all say the same and one whose passes do not, it takes the second for the surer."""
+    sure, unsure = torch.full((4, 1, 1, 2, 2), 5.0), torch.randn(4, 1, 1, 2, 2)
+    taught = fuse(list(torch.cat((sure, unsure), 1)))
+    for uncertainty, first in (("variance", 0), ("literal", 1)):
+        method = ALC(Net, Config(uncertainty=uncertainty, passes=4))
+        assert method.uncertainty(taught).argmin() == first
+
+
+@pytest.mark.parametrize(
+    ("preset", "iterations", "drop", "rises"),
+    [
+        ("paper_la", 30000, None, 6000),
+        ("paper_nih", 30000, None, 6000),
+        ("parents_la", 6000, 2500, 6000),
+        ("mtcl_la", 8000, None, 6000),
+    ],
+)
+def test_presets_are_as_long_as_what_they_name(preset: str, iterations: int, drop: int | None, rises: int) -> None:
+    """UA-MT: 6000 iterations, a tenth every 2500; MTCL: 8000, polynomial; lambda highest at 6000 in all of them."""
+    config = load_config(PRESETS / f"{preset}.yaml")
+    _, settings = config.method_parts()
+    assert config.train.epochs * config.train.steps == iterations
+    assert (config.optim.every * config.train.steps if config.optim.schedule == "step" else None) == drop
+    assert settings.ramp * iterations == pytest.approx(rises)
+    assert settings.ema == 0.99  # the paper, III-B
 
 
 def test_the_teacher_follows_and_the_student_predicts() -> None:

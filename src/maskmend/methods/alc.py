@@ -23,6 +23,12 @@ class Config(types.Config):
     noise: float = Field(0.1, ge=0, description="sd of the noise xi added to its input, in sd of the image (UA-MT)")
     noise_cap: float = Field(0.2, gt=0, description="where the noise is clipped (UA-MT)")
     select: float = Field(0.5, ge=0, le=1, description="k, share of imperfect cases taught by refined labels (III-E)")
+    uncertainty: Literal["variance", "literal"] = Field(
+        "variance", description="U of Eq. 7: the passes' variance; as printed, which chooses the least sure"
+    )
+    divisor: Literal["terms", "literal"] = Field(
+        "terms", description="divisor of Eq. 9: the number of its terms; as printed, one more"
+    )
     refine: Literal["fused", "mean", "single"] = Field(
         "fused", description="refined label from: passes weighed by exp(-KL) (Eq. 6), their mean, the first pass alone"
     )
@@ -31,9 +37,11 @@ class Config(types.Config):
     gamma: float = Field(0.1, ge=0, description="lambda(t) of Eq. 11 at its highest (UA-MT)")
     ramp: float = Field(0.2, ge=0, le=1, description="share of the run until lambda is highest (UA-MT: 6000 of 30000)")
     ramp_stairs: int = Field(40, ge=1, description="steps of its stairs (UA-MT: one every 150 iterations)")
-    ema: float = Field(0.99, ge=0, lt=1, description="decay of the teacher (UA-MT)")
+    ema: float = Field(0.99, ge=0, lt=1, description="decay of the teacher, gamma (III-B)")
     dice: Literal["sample", "batch"] = Field("sample", description="Dice of each case (Eqs. 1, 8, 9), or of all (MTCL)")
-    consistency: Literal["squared", "norm"] = Field("squared", description="||.|| of Eq. 10: as in UA-MT, as printed")
+    consistency: Literal["squared", "norm", "literal"] = Field(
+        "squared", description="Eq. 10 with the passes' mean: squared (UA-MT), a norm; literal: a norm, with their sum"
+    )
 
 
 class ALC(Method):
@@ -56,12 +64,12 @@ class ALC(Method):
         high = self.loss(z_clean, clean.label)  # Eq. 1
 
         passes = self.passes(rest.image)  # Eq. 3
-        taught = fuse(passes)  # Eqs. 4-7
+        taught = fuse(passes)  # Eqs. 4-6
         refined = self.refined(taught, passes)
-        order = taught.variance.argsort()
+        order = self.uncertainty(taught).argsort()  # Eq. 7
         sure, unsure = order.tensor_split((round(cfg.select * len(rest)),))
         low = self.loss(z_rest[sure], refined[sure])  # Eq. 8
-        noisy = self.loss(z_rest[unsure], rest.label[unsure])  # Eq. 9
+        noisy = self.loss(z_rest[unsure], rest.label[unsure]) * self.share(len(unsure))  # Eq. 9
         consistency = self.distance(taught.mean, z_rest.float().softmax(1))  # Eq. 10
 
         loss = high + self.weight(at) * (cfg.alpha * low + cfg.beta * noisy + consistency)  # Eq. 11
@@ -87,6 +95,17 @@ class ALC(Method):
             return most_likely(probabilities(passes[0]))
         return most_likely(taught.vote if self.config.refine == "fused" else taught.mean)
 
+    def uncertainty(self, taught: Fused) -> Tensor:
+        """U (B,). Eq. 7: its bracket moved so that it is a variance; as printed it is of (m - 1) times the mean."""
+        if self.config.uncertainty == "variance":
+            return taught.variance
+        m = self.config.passes
+        return (m - 1) ** 2 / m * taught.mean.square().sum(1).flatten(1).mean(1)
+
+    def share(self, terms: int) -> float:
+        """What becomes of the mean over so many terms by Eq. 9's divisor, which is printed as one more."""
+        return terms / (terms + 1) if self.config.divisor == "literal" else 1.0
+
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """The mean over cases of (CE + Dice) / 2; zero without a case."""
         if not len(label):
@@ -94,8 +113,9 @@ class ALC(Method):
         return ce_dice(logits, label, together=self.config.dice == "batch").mean()
 
     def distance(self, teacher: Tensor, student: Tensor) -> Tensor:
-        """L_c: with the mean of the passes, which their sum in Eq. 10 must stand for."""
-        squared = (teacher - student).square()
+        """L_c of the teacher's mean and the student: the sum in Eq. 10 must stand for the mean of the passes."""
+        many = self.config.passes if self.config.consistency == "literal" else 1
+        squared = (many * teacher - student).square()
         return squared.mean() if self.config.consistency == "squared" else (squared.sum(1) + 1e-12).sqrt().mean()
 
     def weight(self, at: Progress) -> float:
