@@ -121,6 +121,6 @@ def test_nothing_is_overwritten_and_nothing_is_left_half_written(tmp_path):
         write_phantom(root, train=1, test=1, size=32, corrupt=fails)
     assert not list(tmp_path.iterdir())
     write_phantom(root, train=1, test=1, size=32)
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="is not empty"):
         write_phantom(root, train=1, test=1, size=32)
     assert len(open_dataset(root).train) == 1

@@ -87,7 +87,7 @@ def is_decathlon(root: Path, content: dict[str, Any]) -> bool:
 def parse_channels(names: object, path: Path) -> tuple[str, ...]:
     """{"0": "T1", "1": "T2"} -> names in that order. Raises InputError where numbers or names are none."""
     if not isinstance(names, dict) or not names:
-        raise InputError(f'{path} lacks channel_names; add for example "channel_names": {{"0": "MRI"}}.')
+        raise InputError(f'{path} lacks channel_names (or modality); add for example "channel_names": {{"0": "MRI"}}.')
     if not all(NUMBER.fullmatch(key) for key in names) or len(set(map(int, names))) < len(names):
         raise InputError(f'{path} numbers its channels {shown([*names])}; use "0", "1", ….')
     for name in names.values():

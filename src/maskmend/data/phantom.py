@@ -8,7 +8,6 @@ float64, and pixels are whole numbers, far coarser than what separates one machi
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
 from ..progress import track
 from .dataset import Dataset, open_dataset, write_dataset
 from .formats import Geometry, read_image, read_label, write_image, write_json, write_label
+from .scratch import check_new, new_folder
 
 Field = NDArray[np.float64]
 Label = NDArray[np.uint8]
@@ -241,14 +240,11 @@ def write_phantom(
     Raises InputError if ``root`` holds anything already.
     """
     root = Path(root)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise InputError(f"{root} exists already; remove it, or choose another folder for the phantoms.")
+    check_new(root)
     size = size or {2: 128, 3: 48}[dims]
     places = [("Tr", number) for number in range(train)] + [("Ts", number) for number in range(test)]
     left: dict[str, dict[str, Any]] = {}
-    part = root.with_name(root.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with new_folder(root) as part:
         for split, number in track(places, "Rendering phantoms"):
             case_seed = int(np.random.SeedSequence([seed, split == "Ts", number]).generate_state(1)[0])
             name = f"phantom_{split.lower()}_{number:03d}"
@@ -256,11 +252,6 @@ def write_phantom(
         write_dataset(part, [CHANNEL[dims]], LABELS[dims], ENDING[dims], train, name=f"{CHANNEL[dims]} phantoms")
         if corrupt is not None:
             write_json(part / "noise.json", {"seed": seed, "cases": dict(list(left.items())[:train])})
-        if root.exists():
-            root.rmdir()
-        part.rename(root)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return open_dataset(root)
 
 

@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,12 +17,6 @@ from ..errors import InputError
 
 CHANNEL = re.compile(r"_\d{4}$")
 T = TypeVar("T")
-
-
-def check_new(output: Path) -> None:
-    """Raises InputError where ``output`` holds something already."""
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} is not empty; choose another output folder, or remove it first.")
 
 
 def check_endings(source: Dataset, cases: Sequence[Case]) -> None:
@@ -68,21 +61,6 @@ def _link(path: Path, target: Path) -> None:
         os.link(path.resolve(), target)
     except OSError:
         shutil.copy2(path, target)
-
-
-@contextmanager
-def new_folder(output: Path) -> Iterator[Path]:
-    """A new folder that gets the name ``output`` when all went well, and is gone if not."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    root = output.with_name(f".{output.name}.{os.getpid()}")
-    root.mkdir()
-    try:
-        yield root
-        if output.exists():
-            output.rmdir()
-        root.rename(output)
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def in_threads(work: Callable[[Case], T], cases: Iterable[Case]) -> Iterator[T]:

@@ -16,11 +16,12 @@ from ..data.dataset import Case, Dataset, case_arrays, declared_label, open_data
 from ..data.formats import write_json, write_label
 from ..data.fusion import CHOICES, FUSIONS, around, average, choose, disagreement, likeliest, majority, rate, staple
 from ..data.layout import nearest, read_json_object
+from ..data.scratch import check_new, new_folder
 from ..errors import InputError
 from ..metrics import dice, mean_sd, overlap
 from ..progress import track
 from ..types import IGNORE
-from .derived import carry, check_endings, check_new, copy_beside, in_threads, new_folder
+from .derived import carry, check_endings, copy_beside, in_threads
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..data.dataset import Case, Dataset, case_arrays, open_dataset
 from ..data.formats import Picture, write_json, write_label
+from ..data.scratch import check_new, new_folder
 from ..errors import InputError
 from ..metrics import dice, mean_sd, overlap
 from ..noise import Kind, build, find
@@ -22,7 +23,7 @@ from ..noise.target import reach, strength
 from ..progress import track
 from ..types import IGNORE, Trust
 from .corruption import KINDS, Corrupt, corrupter
-from .derived import carry, check_endings, check_new, copy_beside, in_threads, new_folder
+from .derived import carry, check_endings, copy_beside, in_threads
 
 
 @dataclass(frozen=True)

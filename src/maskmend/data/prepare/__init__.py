@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...progress import track
+from ...texts import case_name
 from ..dataset import Dataset, open_dataset, write_dataset
 from ..formats import (
     PICTURES,
@@ -27,6 +25,7 @@ from ..formats import (
     write_label,
 )
 from ..fusion import majority
+from ..scratch import check_new, new_folder, scratch
 from . import recipes
 from .sources import Pair, Source, recognise
 from .survey import THRESHOLD, Channels, MaskRule, channels_of, file_ending, mask_rule, read_all
@@ -47,7 +46,7 @@ def prepare(source: Path, output: Path, test: float = 0.0, threshold: int = THRE
     Nothing is left at ``output`` unless all went well.
     """
     source, output = Path(source), Path(output)
-    _check_empty(output)
+    check_new(output)
     if not 0 <= test < 1:
         raise InputError(f"test={test:g} is no share of the cases; choose one from 0 to below 1.")
     found = recognise(source)
@@ -63,11 +62,11 @@ def prepare_recipe(name: str, archive: Path, output: Path, partial: bool = False
     empty. Nothing is left at ``output`` unless all went well; what is made on the way lies beside it, and is removed.
     """
     recipe, given, output = recipes.find(name), Path(archive), Path(output)
-    _check_empty(output)
+    check_new(output)
     if given.is_dir():
         _check_outside(given, output)
-    with _scratch(output) as scratch:
-        found = recipe.read(recipes.open_archive(recipe, given, scratch, partial, seed))
+    with scratch(output, ".scratch") as folder:
+        found = recipe.read(recipes.open_archive(recipe, given, folder, partial, seed))
         source = {"source": recipe.title, "obtained_from": recipe.home, "terms": recipe.terms, "cite": recipe.cite}
         about = {**source, "recipe": recipe.makes, "seed": seed, **found.about}
         return _convert(replace(found, about=about), output, 0.0, THRESHOLD, seed)
@@ -75,11 +74,12 @@ def prepare_recipe(name: str, archive: Path, output: Path, partial: bool = False
 
 def _convert(found: Source, output: Path, test: float, threshold: int, seed: int) -> Dataset:
     """Write what was found."""
+    found = replace(found, train=_named(found.train), test=_named(found.test))
     ending = file_ending(found)
     looks = read_all(found, threshold)
     channels, rule = channels_of(looks, found), mask_rule(looks, found, threshold)
     found = _hold_out(found, test, seed)
-    with _new_folder(output) as root:
+    with new_folder(output) as root:
         jobs = [("Tr", pair) for pair in found.train] + [("Ts", pair) for pair in found.test]
         for part, pair in track(jobs, "Writing the data set", total=len(jobs)):
             _write_images(pair, root / f"images{part}", ending, channels)
@@ -92,28 +92,21 @@ def _convert(found: Source, output: Path, test: float, threshold: int, seed: int
     return open_dataset(output)
 
 
-def _check_empty(output: Path) -> None:
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} is not empty; choose another output folder, or remove it first.")
+def _named(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+    """The same, each with a name that a file can have. Raises InputError where it has none, or shares it."""
+    found: dict[str, Pair] = {}
+    for pair in pairs:
+        name = case_name(pair.name, pair.images[0])
+        raters = tuple((case_name(rater, path), path) for rater, path in pair.raters)
+        if (other := found.get(name)) is not None:
+            raise InputError(f"{other.images[0]} and {pair.images[0]} are both the case {name}; rename or remove one.")
+        found[name] = replace(pair, name=name, raters=raters)
+    return tuple(found.values())
 
 
 def _check_outside(root: Path, output: Path) -> None:
     if output.resolve().is_relative_to(root.resolve()):
         raise InputError(f"{output} lies in {root}, which is never changed; choose a folder outside.")
-
-
-@contextmanager
-def _scratch(output: Path) -> Iterator[Path]:
-    """A folder beside ``output`` that is gone afterwards."""
-    folder = output.with_name(f".{output.name}.{os.getpid()}.scratch")
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"{output} cannot be made ({error.strerror or error}); choose another folder.") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_apart(source: Source, output: Path) -> None:
@@ -142,22 +135,6 @@ def _hold_out(source: Source, test: float, seed: int) -> Source:
         train=tuple(pair for pair in source.train if pair.name not in held),
         test=(*(pair for pair in source.train if pair.name in held), *source.test),
     )
-
-
-@contextmanager
-def _new_folder(output: Path) -> Iterator[Path]:
-    """A folder beside ``output`` that takes its name at the end, and is removed on any error or Ctrl-C."""
-    root = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        root.mkdir(parents=True)
-        yield root
-        if output.exists():
-            output.rmdir()
-        root.rename(output)
-    except OSError as error:
-        raise InputError(f"{output} cannot be written ({error.strerror or error}); choose another folder.") from error
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def _write_images(pair: Pair, folder: Path, ending: str, channels: Channels) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import InputError
 from ..dataset import Case, open_dataset
 from ..formats import ENDINGS, LOSSY, ending_of, read_label
-from ..layout import is_decathlon, parse_labels, read_json_object
+from ..layout import is_decathlon, parse_channels, parse_labels, read_json_object
 
 MASK_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?|gt)$", re.IGNORECASE)
 MASK_FOLDERS = ("masks", "labels")
@@ -147,18 +147,18 @@ def _decathlon(root: Path, content: dict[str, Any]) -> Source:
     def name(image: Path) -> str:
         return image.name[: -len(ending_of(image))]
 
-    modality = content.get("modality")
-    if not isinstance(modality, dict) or not modality:
-        raise InputError(f'{path} lacks modality; add for example "modality": {{"0": "MRI"}}.')
+    tested = content.get("test") or []
+    if not isinstance(tested, list):
+        raise InputError(f"{path}: the key test must be a list of images; correct it.")
     labels, ignore = parse_labels(content.get("labels"), path)
     if ignore is not None:
         raise InputError(f"{path} declares an ignore label, which the Decathlon does not have; rename it.")
     train = [(place(entry, "image"), place(entry, "label")) for entry in content["training"]]
-    tests = [place(entry, "image") for entry in content.get("test", [])]
+    tests = [place(entry, "image") for entry in tested]
     return Source(
         train=tuple(Pair(name(image), (image,), label) for image, label in train),
         test=tuple(Pair(name(image), (image,), None) for image in tests),
-        channel_names=tuple(str(modality[key]) for key in sorted(modality, key=int)),
+        channel_names=parse_channels(content.get("modality"), path),
         labels=labels,
         about={key: content[key] for key in ("description", "reference", "licence", "release") if key in content},
     )

@@ -1,0 +1,82 @@
+"""A new folder is made under a name of its own beside its place, and takes that place when it is whole.
+
+The name is .NAME.PID. What a killed process left under such a name is removed by the next call for the same place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import InputError
+from .lock import LOCK, hold
+
+
+def check_new(output: Path) -> None:
+    """Raises InputError where ``output`` holds something already."""
+    if os.path.lexists(output) and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output} is not empty; choose another output folder, or remove it first.")
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """A new folder that gets the name ``output`` when all went well, and is gone if not.
+
+    Raises InputError where ``output`` cannot be written.
+    """
+    with scratch(output) as root:
+        yield root
+        (root / LOCK).unlink(missing_ok=True)
+        if output.exists():
+            output.rmdir()
+        root.rename(output)
+
+
+@contextmanager
+def scratch(output: Path, kind: str = "") -> Iterator[Path]:
+    """A folder beside ``output`` that is gone afterwards, as are folders above it that hold nothing else.
+
+    Raises InputError where it cannot be written.
+    """
+    folder = output.with_name(f".{output.name}.{os.getpid()}{kind}")
+    made = [path for path in output.parents if not path.exists()]
+    try:
+        _sweep(output)
+        with hold(folder):
+            yield folder
+    except OSError as error:
+        places = [str(name) for name in (error.filename, error.filename2) if name]
+        if places and not any(place.startswith(str(folder)) for place in places):
+            raise
+        reason = error.strerror or error
+        raise InputError(f"{output} cannot be written ({reason}); choose another folder with -o.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            for empty in made:
+                empty.rmdir()
+
+
+def _sweep(output: Path) -> None:
+    """Remove what processes that are dead left beside ``output``."""
+    name = re.compile(rf"\.{re.escape(output.name)}\.([0-9]+)(\.[a-z]+)?")
+    beside = sorted(output.parent.iterdir()) if output.parent.is_dir() else []
+    for path in beside:
+        if (left := name.fullmatch(path.name)) and not _lives(int(left[1])):
+            with suppress(InputError):  # of a process on another host, that lives
+                with hold(path):
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
