@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "maskmend"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-BASE = {"types", "errors", "progress", "texts", "words"}
+BASE = {"types", "errors", "progress", "texts", "plain_yaml", "words"}
 TOOLS = BASE | {"functional"}
 LEARN = TOOLS | {"networks", "methods"}
 ENGINE = LEARN | {"noise", "data", "metrics", "engine"}
@@ -27,7 +27,8 @@ MAY_IMPORT = {  # room -> rooms of ours it may lead to, itself aside
     "errors": set(),
     "progress": set(),
     "texts": {"errors"},
-    "words": {"errors", "texts"},
+    "plain_yaml": {"texts"},
+    "words": {"errors", "texts", "plain_yaml"},
     "functional": BASE,
     "noise": TOOLS,
     "data": TOOLS,

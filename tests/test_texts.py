@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from maskmend.errors import InputError
+from maskmend.plain_yaml import parse_yaml
 from maskmend.texts import case_name, read_json, read_object, read_rows, read_text
-from maskmend.words import pair, parse_yaml
+from maskmend.words import pair
 
 TABLE = ("case", "supervision")
 

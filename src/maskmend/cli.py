@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from .errors import InputError
 from .verbs.terminal import Verb, numbers, show
 from .words import pair
 
@@ -157,10 +160,12 @@ def train(
     words = overrides or []
     asked: dict[str, Any] = {"method": method, "config": config, "resume": resume, "device": device}
     asked["fast_dev_run"] = fast_dev_run
-    if search:
+    if search is None and (candidates, search_epochs) != (None, None):
+        raise InputError("--candidates and --search-epochs are of a search; add --search PARAMETER, or leave them out.")
+    if search is not None:
         from .verbs.search import search as find
 
-        tried = numbers(candidates or "")
+        tried = numbers(candidates)
         found = find(dataset, output, search, overrides=words, candidates=tried, epochs=search_epochs, **asked)
         show(found.table())
         words = [*words, found.word]
@@ -277,4 +282,7 @@ def fuse(
 
 def main() -> None:
     """Entry point of the `maskmend` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what cannot be shown, as a name that is not UTF-8, is spelt out
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="maskmend")

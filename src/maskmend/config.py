@@ -19,9 +19,10 @@ from .engine.update import OptimConfig
 from .errors import InputError
 from .infer.predict import PredictConfig
 from .networks import NetworkConfig
+from .plain_yaml import LARGEST, parse_yaml
 from .texts import read_text, shown
 from .types import Config
-from .words import LARGEST, pair, parse_yaml
+from .words import pair
 
 Tree = dict[str, Any]
 Problem = Mapping[str, Any]
@@ -41,7 +42,7 @@ class RunConfig(Config):
     """Everything that determines a run, except the data themselves. ``config.yaml`` of a run folder is one."""
 
     method: Tree = Field({"name": "gsd_net"}, description="name, and parameters of that method")
-    seed: int = 0
+    seed: int = Field(0, ge=0, description="the same seed and data, the same run")
     fold: int | Literal["all"] = Field(0, description="cross-validation fold, or all: train on everything")
     network: NetworkConfig = NetworkConfig()
     data: DataConfig = DataConfig()

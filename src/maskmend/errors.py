@@ -13,9 +13,10 @@ class InputError(ValueError):
 
 
 def full_disk(error: BaseException | None) -> OSError | None:
-    """The refusal of a full disk, or of a used-up quota, that ``error`` is or was led to by; None for anything else."""
+    """The refusal of a full disk, a used-up quota or a limit of a file's size (``ulimit -f``) that ``error`` is or was
+    led to by; None for anything else."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return error
         error = error.__cause__ or error.__context__
     return None

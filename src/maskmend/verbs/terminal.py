@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sys
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,18 @@ import typer
 from typer.core import TyperCommand
 
 from ..errors import InputError, full_disk
+from ..texts import shown
 
 
 class Verb(TyperCommand):
     """A command whose expected failures end in one sentence and an exit code; a bug still shows its traceback."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """An empty word, as of a shell's variable that is not set, would else be this very folder."""
+        for before, word in pairwise([str(ctx.info_name), *args]):
+            if not word.strip() or (word.startswith("--") and word.endswith("=")):
+                fail(f"there is nothing after {before if not word.strip() else word}; name what was meant.")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Exit codes: 2 when the input is wrong, a file or the disk refuses, 130 when interrupted."""
@@ -41,11 +51,17 @@ def _circumstance(error: Exception, output: Path) -> str | None:
     """A sentence for what the machine refuses: room on the disk, a file, memory. None for a bug."""
     if full := full_disk(error):
         place = os.fsdecode(full.filename2 or full.filename or output)
+        if full.errno == errno.EFBIG:
+            return f"{place}: a file larger than the limit (ulimit -f) or the disk allows; raise it, or choose another."
         return f"no space left on the disk of {place}; free some or choose another folder."
     if isinstance(error, OSError) and error.strerror and error.errno != errno.EPIPE:
         place = os.fsdecode(error.filename or output)
         return f"{place}: {error.strerror.lower()}; check the path and its permissions."
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+    if isinstance(error, UnicodeEncodeError):  # a name of a file in another encoding
+        what = error.object[max(0, error.start - 40) : error.end + 40]
+        return f"{shown(what)} holds a letter that is not UTF-8; rename the file or folder."
+    no_memory = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's, on a CPU
+    if no_memory or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # and on a GPU
         return "the memory does not suffice; take smaller batches or patches, or a larger machine."
     return None
 
@@ -71,9 +87,14 @@ def show(table: Any) -> None:
     )
 
 
-def numbers(text: str) -> list[float]:
-    """ "0.02,0.05" -> [0.02, 0.05]."""
+def numbers(text: str | None) -> list[float]:
+    """ "0.02,0.05" -> [0.02, 0.05]; none of None."""
+    if text is None:
+        return []
     try:
-        return [float(word) for word in text.split(",") if word.strip()]
+        found = [float(word) for word in text.split(",") if word.strip()]
     except ValueError:
-        raise InputError(f"cannot read {text!r}: write numbers between commas, as in 0.02,0.05,0.1.") from None
+        found = []
+    if not found or not all(map(math.isfinite, found)):
+        raise InputError(f"cannot read {shown(text)}: write numbers between commas, as in 0.02,0.05,0.1.")
+    return found
