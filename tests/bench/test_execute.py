@@ -96,7 +96,10 @@ def test_an_engine_that_there_is_not() -> None:
     with pytest.raises(InputError, match="there is no such engine; take one of local, ray, slurm"):
         check_engine("moon")
     with pytest.raises(InputError, match="slurm_partition=… is an option of --engine ray or slurm"):
-        list(module.ENGINES["local"]([], None, {"slurm_partition": "x"}))
+        check_engine("local", {"slurm_partition": "x"})
+    for cores in ("many", -1, [2], float("inf")):
+        with pytest.raises(InputError, match=r"num_cpus=.*: it should be a number of cores"):
+            module._threads("ray", None, {"num_cpus": cores})
 
 
 @pytest.mark.usefixtures("_pretend")

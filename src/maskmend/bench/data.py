@@ -7,9 +7,9 @@ OUT/data/NAME/made.json    what was made how, and digests of all files
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ..data.prepare import prepare
 from ..data.prepare.sources import recognise
 from ..errors import InputError
 from ..progress import track
+from ..texts import read_object
 from ..types import IGNORE, Trust
 from ..verbs.simulate import simulate
 from .deal import Deal
@@ -33,6 +34,8 @@ from .plan import BenchPlan, DataSpec, NoiseSpec
 BESIDE = ("dataset.json", "splits_final.json", "supervision.csv")
 TEST = 0.2
 """Share of a folder's cases that is kept for testing, if the plan names none."""
+PARTS = {"said", "labels", "tables"}
+"""What made.json holds of a noisy copy."""
 Table = list[list[int]]
 """Pixels of a case by given class (rows) and true class (columns)."""
 
@@ -124,7 +127,7 @@ def make_data(plan: BenchPlan, out: Path) -> dict[str, Material]:
 
 def _material(plan: BenchPlan, name: str, folder: Path) -> Material:
     spec, record = plan.datasets[name], folder / "made.json"
-    made: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
+    made = _made(record)
     said = {**spec.model_dump(mode="json", include={"phantom", "test", "threshold"})}
     if made and made["said"] != said:
         raise InputError(f"{plan.file}: datasets.{name} was made otherwise in {folder}; give it a name of its own.")
@@ -154,6 +157,17 @@ def _material(plan: BenchPlan, name: str, folder: Path) -> Material:
     tables = {kind: made["noises"][kind]["tables"] for kind in kinds}
     copies = {kind: open_dataset(folder / kind) for kind in kinds}
     return Material(true, digest(made["files"]), copies, tables)
+
+
+def _made(record: Path) -> dict[str, Any]:
+    """What was made how; nothing where no such file is, or a crash spoilt it: then all is made again."""
+    with suppress(InputError):
+        made = read_object(record)
+        noises = made.get("noises")
+        groups = [made.get("said"), made.get("files"), noises, *(noises.values() if isinstance(noises, dict) else ())]
+        if all(isinstance(group, dict) for group in groups) and all(each.keys() >= PARTS for each in groups[3:]):
+            return made
+    return {}
 
 
 def _true(plan: BenchPlan, spec: DataSpec, folder: Path, fresh: bool) -> tuple[Path, dict[str, Path]]:

@@ -11,13 +11,15 @@ from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from threading import Thread
 from typing import Any, Literal
 
 from ..errors import InputError
 from ..progress import track
+from ..texts import shown
 from .keys import Run
 from .run import reason, run_one
 
@@ -30,8 +32,8 @@ RETRIES = 3
 """How often Ray begins a run again whose worker died."""
 
 
-def check_engine(engine: str) -> None:
-    """Raise InputError for an engine that there is not, or whose library is not installed."""
+def check_engine(engine: str, options: Mapping[str, Any] | None = None) -> None:
+    """Raise InputError for an engine that there is not, whose library is not installed, or that has no such option."""
     if engine not in ENGINES:
         raise InputError(f"--engine {engine}: there is no such engine; take one of {', '.join(ENGINES)}.")
     if module := {"ray": "ray", "slurm": "submitit"}.get(engine):
@@ -42,6 +44,9 @@ def check_engine(engine: str) -> None:
             raise InputError(
                 f"--engine {engine} needs the Python package {module}, which is not here; {cure}"
             ) from None
+    elif options:
+        raise InputError(f"{next(iter(options))}=… is an option of --engine ray or slurm; leave it out.")
+    _threads(engine, None, options or {})
 
 
 def execute(
@@ -69,7 +74,11 @@ def execute(
 def _threads(engine: str, jobs: int | None, options: Mapping[str, Any]) -> int | None:
     """CPU threads of a run: its share of this machine's cores, or those that a cluster gives it."""
     if engine != "local":
-        return int(options.get("num_cpus", options.get("cpus_per_task", 1)))
+        name = "num_cpus" if "num_cpus" in options else "cpus_per_task"
+        given = options.get(name, 1)
+        if not isinstance(given, int | float) or not 0 <= given < 2**16:
+            raise InputError(f"{name}={shown(given)}: it should be a number of cores.")
+        return max(1, int(given))
     return max(1, len(os.sched_getaffinity(0)) // jobs) if jobs else None
 
 
@@ -99,8 +108,6 @@ def _tried(work: Callable[[], object]) -> str | None:
 
 def _local(runs: Sequence[Run], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
     """Processes that take one run after the other. One that dies takes its run down alone, and is replaced."""
-    if options:
-        raise InputError(f"{next(iter(options))}=… is an option of --engine ray or slurm; leave it out.")
     if jobs == 0:
         for run in runs:
             yield run, _tried(partial(run_one, run))
@@ -156,7 +163,8 @@ def _start(gpu: str | None) -> tuple[Connection, BaseProcess]:
 
 
 def _serve(pipe: Connection, gpu: str | None) -> None:
-    """The life of a process: take a run, run it, say how that went."""
+    """The life of a process: take a run, run it, say how that went. It ends with the process that began it."""
+    Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     while True:
@@ -167,6 +175,13 @@ def _serve(pipe: Connection, gpu: str | None) -> None:
         if run is None:
             return
         pipe.send(_tried(partial(logged, run)))
+
+
+def _end_with(parent: BaseProcess | None) -> None:
+    """End this process, whatever it does, when ``parent`` does, be it killed."""
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def logged(run: Run) -> None:

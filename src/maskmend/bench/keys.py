@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -13,6 +13,7 @@ from .. import __version__
 from ..config import RunConfig
 from ..data.cache import digest
 from ..errors import InputError
+from ..texts import read_object
 from .data import Material, Wrong
 from .deal import Deal
 from .plan import NONE, BenchPlan, DataSpec, Labels, MethodSpec, Reported, combinations, settings
@@ -68,9 +69,10 @@ class Run:
 
     def done(self) -> dict[str, Any] | None:
         """How it ended; None where it did not."""
-        path = self.folder / "done.json"
-        found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-        return found
+        with suppress(InputError):  # it was being written, or was spoilt: the run ends once more
+            found = read_object(self.folder / "done.json")
+            return found if isinstance(found.get("failed", 0), str | None) else None
+        return None
 
     def about(self) -> dict[str, Any]:
         """The content of ``run.json``."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..errors import InputError
+from ..config import read_tree
+from ..texts import read_object
 from .compare import Result
 
 ORACLES = {
@@ -78,10 +76,4 @@ def read_about(out: Path) -> list[dict[str, Any]]:
 def _content(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    text = path.read_text(encoding="utf-8")
-    try:
-        found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read: {said}; remove its folder and run it again") from None
-    return found if isinstance(found, dict) else {}
+    return read_object(path, "remove its folder and run it again") if path.suffix == ".json" else read_tree(path)

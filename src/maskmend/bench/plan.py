@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, PrivateAttr
 
@@ -20,13 +20,14 @@ from .. import methods
 from ..config import RunConfig, load_config, parse, read_tree
 from ..data.prepare import THRESHOLD
 from ..errors import InputError
+from ..texts import shown
 from ..types import Config
 from .measures import DICE
 
 Labels = Literal["given", "given_and_clean", "clean", "truth"]
 NONE = "none"
 """The noise of runs that no noise reaches."""
-NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
+NAME = re.compile(r"[A-Za-z0-9][\w.+-]{,99}")
 KNOWN = {"truth": {"method": "supervised", "labels": "truth"}}
 """Rows that can be asked for by their name alone, other than the methods themselves."""
 C = TypeVar("C", bound=Config)
@@ -38,10 +39,10 @@ class PhantomSpec(Config):
     """Made-up images with exact masks (``data/phantom.py``)."""
 
     dims: Literal[2, 3] = 2
-    train: int = Field(24, ge=2, description="training cases")
-    test: int = Field(12, ge=1, description="test cases")
+    train: int = Field(24, ge=2, le=100_000, description="training cases")
+    test: int = Field(12, ge=1, le=100_000, description="test cases")
     size: int | None = Field(None, ge=16, description="side in pixels; by default 128 in 2D, 48 in 3D")
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
 
 class Budget(Config):
@@ -126,7 +127,7 @@ class BenchPlan(Config):
     clean: float = Field(0.0, ge=0, lt=1, description="share of cases that keep true masks for who needs some")
     methods: dict[str, MethodSpec]
     networks: dict[str, NetworkSpec] = Field({"unet": NetworkSpec()}, description="words that make each")
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
     words: tuple[str, ...] = Field((), description="settings shared by all, stronger than the presets'")
     budget: Budget = Budget()
     tau: bool = Field(False, description="tell methods that have a tau the true share of wrong pixels: an oracle")
@@ -211,7 +212,7 @@ def _group(tree: Mapping[str, Any], key: str, cls: type[C], short: Callable[[str
     found: dict[str, C | None] = {}
     for name, spec in ((str(name), spec) for name, spec in given.items()):
         if not NAME.fullmatch(name):
-            raise InputError(f"{key}: {name!r} cannot name a folder; use letters, digits and _ . + - only.")
+            raise InputError(f"{key}: {shown(name)} cannot name a folder; use letters, digits and _ . + - only.")
         if key == "noises" and spec is None:
             found[name] = None
             continue

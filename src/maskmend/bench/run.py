@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import time
 import traceback
@@ -11,9 +10,11 @@ from typing import Any
 
 import torch
 
+from ..config import read_tree
 from ..data.cache import Cache, default_cache
 from ..data.dataset import open_dataset
 from ..data.formats import write_json
+from ..data.lock import hold
 from ..data.plan import make_plan
 from ..data.refined import RefinedStore
 from ..data.trainset import CaseSet
@@ -25,13 +26,15 @@ from ..errors import InputError
 from ..infer.validate import Validation
 from ..methods import Method
 from ..networks import total_stride
-from ..verbs.runs import build_method, load_weights, write_run
+from ..texts import read_rows
+from ..verbs.runs import build_method, write_run
 from ..verbs.train import make_fit
 from .keys import Run
 from .measure import Stopwatch, of_labels, of_prediction, write_measured
 from .measures import DICE
 from .scores import Checkpoint, Score
 
+MEASURED = ("case", "class", "metric", "value")
 CHECKPOINTS: tuple[Checkpoint, ...] = ("last", "best")
 """What is measured case by case."""
 
@@ -41,8 +44,12 @@ def run_one(run: Run) -> None:
 
     ``done.json`` is written last, with the reason where it failed. What is killed leaves none, and goes on next time.
     """
-    if run.done() is not None:
-        return
+    with hold(run.folder):
+        if run.done() is None:
+            _run_one(run)
+
+
+def _run_one(run: Run) -> None:
     start = time.monotonic()
     write_json(run.folder / "run.json", run.about())
     try:
@@ -68,7 +75,7 @@ def _train(run: Run) -> dict[str, Any]:
     fit, validation = _fit(run, world)
     steps = len(fit.data.schedule(run.seed, 0, run.config.train.batch, run.config.train.steps))
     validating = Stopwatch(when_due(fit, validation, steps, run))
-    fit.validate, training = validating, Stopwatch(fit.run)
+    fit.validate, fit.against, training = validating, "the true masks", Stopwatch(fit.run)
     begun = (run.folder / "last.ckpt").exists()
     training()
     write_measured(run, fit.method, validation, "last")
@@ -76,7 +83,7 @@ def _train(run: Run) -> dict[str, Any]:
     if best["done"] == fit.done:
         shutil.copyfile(run.folder / "last.csv", run.folder / "best.csv")
     else:
-        load_weights(fit.method, best, run.folder / "best.ckpt")
+        checkpoint.restore(fit.method, best, run.folder / "best.ckpt")
         write_measured(run, fit.method, validation, "best")
     epochs = {event["step"]: event["epoch"] for event in read_events(run.folder, "validation")}
     return {
@@ -132,11 +139,21 @@ def scores_of(run: Run) -> Iterator[Score]:
         return Score(*names, which, epoch, case, class_name, metric, value)
 
     for which in CHECKPOINTS:
-        with (run.folder / f"{which}.csv").open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                place = (which, done[f"{which}_epoch"], row["case"], row["class"])
-                yield score(*place, row["metric"], float(row["value"]))
+        for _, row in read_rows(run.folder / f"{which}.csv", MEASURED, "run it again"):
+            place = (which, done[f"{which}_epoch"], row["case"], row["class"])
+            yield score(*place, row["metric"], float(row["value"]))
     for event in read_events(run.folder, "validation"):
         for column, value in event.items():
             if column.startswith("dice_"):
                 yield score("epoch", event["epoch"], "", column.removeprefix("dice_"), DICE.name, float(value))
+
+
+def forget_spoilt(run: Run) -> None:
+    """A run whose results a crash spoilt has not ended: run again, it measures anew what its last checkpoint gives."""
+    if (done := run.done()) is None or done["failed"] is not None:
+        return
+    try:
+        list(scores_of(run))
+        read_tree(run.folder / "config.yaml")
+    except (InputError, ValueError, KeyError, TypeError):
+        (run.folder / "done.json").unlink(missing_ok=True)

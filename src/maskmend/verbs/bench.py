@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from ..bench.data import check_data, make_data
 from ..bench.execute import EngineName, check_engine, execute
 from ..bench.keys import Run, runs_of
 from ..bench.plan import BenchPlan, load_plan, reported_cells
-from ..bench.run import scores_of
+from ..bench.run import forget_spoilt, scores_of
 from ..config import dump
 from ..data.formats import replacing
+from ..data.lock import LOCK, hold
 from ..errors import InputError
 from .runs import check_folder
 
@@ -69,18 +72,28 @@ def bench(
         InputError: anything wrong in the plan or its data, before anything runs.
     """
     grid, output = load_plan(Path(plan)), Path(output).resolve()
-    check_engine(engine)
+    check_engine(engine, options)
     check(grid)
     check_data(grid)
-    _check_output(output)
-    with replacing(output / "plan.yaml") as part:
-        part.write_text(dump(_resolved(grid)), encoding="utf-8")
-    runs = runs_of(grid, make_data(grid, output), output)
-    for run in runs:
-        if retry and (run.done() or {}).get("failed"):
-            shutil.rmtree(run.folder, ignore_errors=True)
-    missing = list({run.key: run for run in runs if run.done() is None}.values())
-    crashed = execute(missing, engine, jobs, device, options)
+    check_folder(output)
+    with hold(output):
+        return _bench(grid, output, retry, partial(execute, engine=engine, jobs=jobs, device=device, options=options))
+
+
+def _bench(
+    grid: BenchPlan, output: Path, retry: bool, execute: Callable[[Sequence[Run]], dict[str, str]]
+) -> BenchSummary:
+    """The same, in a folder that is held."""
+    with _undone_if_refused(output):
+        with replacing(output / "plan.yaml") as part:
+            part.write_text(dump(_resolved(grid)), encoding="utf-8")
+        runs = runs_of(grid, make_data(grid, output), output)
+        for run in runs:
+            forget_spoilt(run)
+            if retry and (run.done() or {}).get("failed"):
+                shutil.rmtree(run.folder, ignore_errors=True)
+        missing = list({run.key: run for run in runs if run.done() is None}.values())
+        crashed = execute(missing)
     failed = {run.key: done["failed"] for run in runs if (done := run.done()) and done["failed"]} | crashed
     _write(grid, runs, output)
     ended = {run.key for run in runs if run.done() is not None} - failed.keys()
@@ -89,10 +102,26 @@ def bench(
     return BenchSummary(output, len(runs), before, len(ended) - before, named)
 
 
-def _check_output(output: Path) -> None:
-    check_folder(output)
-    if output.exists() and any(output.iterdir()) and not (output / "plan.yaml").exists():
+@contextmanager
+def _undone_if_refused(output: Path) -> Iterator[None]:
+    """What is refused before anything ran leaves ``output`` as it was: without anything, or with the plan before.
+
+    Raises:
+        InputError: ``output`` holds something else than a benchmark; or what is raised within.
+    """
+    plan = output / "plan.yaml"
+    before = plan.read_bytes() if plan.exists() else None
+    if before is None and any(path.name != LOCK for path in output.iterdir()):
         raise InputError(f"{output} holds something else than a benchmark; choose another folder with -o.")
+    try:
+        yield
+    except InputError:
+        if before is not None:
+            plan.write_bytes(before)
+        elif not (output / "runs").exists():
+            plan.unlink(missing_ok=True)
+            shutil.rmtree(output / "data", ignore_errors=True)
+        raise
 
 
 def _resolved(plan: BenchPlan) -> BenchPlan:
