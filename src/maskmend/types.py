@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from torch import Tensor
 
 IGNORE = -1
@@ -18,9 +18,17 @@ Logs = dict[str, float | Tensor]
 
 
 class Config(BaseModel):
-    """Base of every settings object: frozen, and an unknown key is an error."""
+    """Base of every settings object: frozen; an unknown key, infinity, NaN and what no machine counts are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _countable(cls, value: Any) -> Any:
+        parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else (value,)
+        if any(isinstance(part, int) and abs(part) >= 2**63 for part in parts):
+            raise ValueError("it should be below 2 ** 63")
+        return value
 
 
 class Trust(IntEnum):
@@ -134,4 +142,8 @@ class TrainSet(Protocol):
         "refined" is a label. "target" holds shares in [0, 1] of the foreground classes, (M, K - 1, *S), which come as
         ``maps["target_1"]``, ``maps["target_2"]``, ..., each (B, *S), 0 before the first write.
         """
+        ...
+
+    def undo(self) -> None:
+        """Write what every "refined" label was before the hook that last wrote any."""
         ...
