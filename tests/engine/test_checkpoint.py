@@ -14,14 +14,15 @@ from maskmend.errors import InputError
 
 
 def state(done: int, method: str = "supervised") -> checkpoint.State:
-    return {"method_name": method, "done": done, "weight": torch.arange(1000.0)}
+    parts = {"method": {"weight": torch.arange(1000.0)}, "update": {}, "data": {"generation": 0}, "scores": {}}
+    return {"method_name": method, "done": done, "best": 0.0, **parts}
 
 
 def test_it_comes_back(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "last.ckpt", state(7))
     back = checkpoint.load(tmp_path / "last.ckpt", "supervised")
     assert back["done"] == 7
-    assert torch.equal(back["weight"], torch.arange(1000.0))
+    assert torch.equal(back["method"]["weight"], torch.arange(1000.0))
 
 
 def test_the_one_before_is_kept_and_stands_in_for_a_damaged_one(tmp_path: Path) -> None:

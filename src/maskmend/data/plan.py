@@ -5,12 +5,13 @@ The plan is kept with the run and used for every later image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..errors import InputError
 from ..functional.rng import fold
@@ -19,6 +20,7 @@ from ..types import Config
 from .dataset import Case, Dataset, case_arrays
 from .formats import Picture, read_image
 from .fusion import Choice, Fusion
+from .memory import check_memory, floats
 from .sidemaps import SideMapConfig
 
 MULTIPLE = 16
@@ -61,28 +63,37 @@ class Normalisation(Config):
     low: float = 0.0
     high: float = 0.0
     mean: float = 0.0
-    sd: float = 1.0
+    sd: float = Field(1.0, gt=0)
 
 
 class Plan(Config):
     """Everything that turns a picture into an input, settled once for a run. Lengths are in array order."""
 
-    dims: int
-    channel_names: tuple[str, ...]
-    classes: int
+    dims: Literal[2, 3]
+    channel_names: tuple[str, ...] = Field(min_length=1)
+    classes: int = Field(ge=1)
     labels: dict[str, int]
-    size: tuple[int, ...] | None
-    spacing_mm: tuple[float, ...] | None
-    patch: tuple[int, ...]
+    size: tuple[Length, ...] | None
+    spacing_mm: tuple[Spacing, ...] | None
+    patch: tuple[Length, ...]
     normalisation: tuple[Normalisation, ...]
-    foreground: float
+    foreground: float = Field(ge=0, le=1)
     annotation: Annotation = "given"
     annotation_seed: int = 0
     sidemaps: SideMapConfig
-    multiple: tuple[int, ...]
+    multiple: tuple[Length, ...]
     """What the networks need every length to be a multiple of."""
     notes: tuple[str, ...] = ()
     """What was decided without being asked for, a sentence each."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Plan:
+        lengths = [value for value in (self.size, self.spacing_mm, self.patch, self.multiple) if value is not None]
+        if any(len(value) != self.dims for value in lengths):
+            raise ValueError(f"size, spacing_mm, patch and multiple should have {self.dims} numbers, as dims says")
+        if len(self.normalisation) != self.channels or sorted(self.labels.values()) != [*range(self.classes)]:
+            raise ValueError("normalisation should be one of each channel, and labels should count the classes from 0")
+        return self
 
     @property
     def channels(self) -> int:
@@ -105,6 +116,24 @@ class Plan(Config):
             )
         plan = self.model_copy(update={"multiple": tuple(np.lcm(self.multiple, stride).tolist())})
         return plan.model_copy(update={"patch": plan.padded(self.patch)})
+
+    def check_grid(self, shape: Sequence[int], spacing_mm: Sequence[float], arrays: int, source: str) -> None:
+        """Refuse a picture of this shape and spacing, if memory does not hold ``arrays`` of float32 on its grid.
+
+        Raises:
+            InputError: ``source`` names the picture.
+        """
+        if not all(0 < step < math.inf for step in spacing_mm):
+            raise InputError(f"{source} has the spacing {by(spacing_mm)} mm, which no image has; correct its header.")
+        grid, cure = self.grid(shape, spacing_mm), "crop it, or take a larger machine"
+        what = f"{source} of {by(shape)} pixels"
+        if self.size is not None:
+            what, cure = f"{what}, resized to {by(grid)} by data.size,", "set a smaller one"
+        elif grid != tuple(shape):
+            steps = f"{by(spacing_mm)} mm to {by(self.spacing_mm or spacing_mm)} mm"
+            what = f"{what}, resampled from a spacing of {steps} to {by(grid)} pixels,"
+            cure = "correct the spacing or its unit in the file, or train with a larger data.spacing_mm"
+        check_memory(floats(arrays, grid), what, cure)
 
     def grid(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, ...]:
         """The shape that a picture of this shape and spacing is brought to."""
@@ -150,6 +179,8 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig) -> Pl
         sidemaps=config.sidemaps,
     )
     grids = [plan.grid(shape, spacing or (1.0,) * dims) for shape, spacing in zip(shapes, spacings, strict=True)]
+    for case, shape, spacing in zip(cases, shapes, spacings, strict=True):
+        plan.check_grid(shape, spacing or (1.0,) * dims, plan.channels, str(case.images[0]))
     asked = _patch(config.patch, grids)
     if config.patch is not None and plan.padded(asked) != asked:
         notes.append(f"The patch {list(asked)} is rounded up to {list(plan.padded(asked))}, multiples of {MULTIPLE}.")
@@ -271,6 +302,11 @@ def _patch(asked: tuple[int, ...] | None, grids: Sequence[tuple[int, ...]]) -> t
         most = 256 if dims == 2 else 96
         wanted = [min(most, int(n)) for n in np.median(grids, axis=0)]
     return tuple(wanted)
+
+
+def by(lengths: Sequence[float]) -> str:
+    """ "24 × 32 × 16"."""
+    return " × ".join(f"{length:g}" for length in lengths)
 
 
 def check_channels(image: Picture, channels: int, source: str) -> None:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .cache import HEADERS, save_array
+from ..errors import InputError
+from .cache import HEADERS, content_hash, save_array
 
 REFINED, TARGET = "refined", "target"
 """The maps that methods may write: a label, and a share of each pixel for each foreground class."""
@@ -62,12 +63,20 @@ class RefinedStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.generation = 0
+        self._keys: set[str] = set()
         self._pending: dict[str, int] = {}
         self._open = lru_cache(maxsize=256)(self._map)
+        self._digests = cache(lambda: {key: content_hash([path]) for key, path in self._paths().items()})
 
     def read(self, key: str) -> np.ndarray | None:
         """The array of ``key``, read-only and memory-mapped; None if it was never written."""
         return self._open(key) if self.generation else None
+
+    def before(self, key: str) -> np.ndarray | None:
+        """The array that ``key`` had in the generation before this one; None if it was not written by then."""
+        path = self._at(self.generation - 1) / f"{key}.npy"
+        found: np.ndarray | None = np.load(path, allow_pickle=False) if path.exists() else None
+        return found
 
     def write(self, key: str, array: np.ndarray, before: np.ndarray | None = None) -> None:
         """Keep ``array`` for the next generation; ``before`` is the label that it replaces, to count what changes."""
@@ -98,13 +107,35 @@ class RefinedStore:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to a generation that was committed before; what was written since the last commit is dropped."""
         self.generation = int(state["generation"])
+        self._keys = set(self._paths())
         self._pending = {}
         self._open.cache_clear()
+        self._digests.cache_clear()
+
+    def remembered(self) -> dict[str, Any]:
+        """What a checkpoint remembers: the generation, and a digest of each of its files, by key."""
+        return {"generation": self.generation, "refined": self._digests()}
+
+    def recall(self, state: Mapping[str, Any]) -> None:
+        """Go to the generation that ``remembered`` said.
+
+        Raises:
+            InputError: a file of it is missing, damaged, or of another run.
+        """
+        self.load_state_dict(state)
+        here, there, digests = self._digests(), self._at(self.generation), state.get("refined") or {}
+        wrong = [there / f"{key}.npy" for key, digest in digests.items() if here.get(key) != digest]
+        if self.generation and (wrong or not digests):
+            raise InputError(
+                f"{wrong[0] if wrong else there} is missing or not what the run wrote, and without those labels it "
+                f"cannot go on; put {self.folder} back as it was, or start a new run."
+            )
 
     def prune(self, keep: set[int]) -> None:
-        """Delete every generation that is neither in ``keep`` nor the present one."""
+        """Delete every generation but those in ``keep``, the present one, and the one ``before`` each."""
+        keep = keep | {self.generation}
         for path in self.folder.glob("[0-9]" * 6):
-            if int(path.name) not in keep | {self.generation}:
+            if not {int(path.name), int(path.name) + 1} & keep:
                 shutil.rmtree(path)
 
     def _at(self, generation: int) -> Path:
@@ -114,12 +145,17 @@ class RefinedStore:
         return self.folder / f"{self.generation + 1:06d}.part"
 
     def _map(self, key: str) -> np.ndarray | None:
-        path = self._at(self.generation) / f"{key}.npy"
-        if not path.exists():
+        if key not in self._keys:
             return None
         with HEADERS:
+            path = self._at(self.generation) / f"{key}.npy"
             mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         return mapped.view(np.ndarray)
+
+    def _paths(self) -> dict[str, Path]:
+        """The files of the present generation, by key."""
+        here = self._at(self.generation)
+        return {path.relative_to(here).as_posix().removesuffix(".npy"): path for path in sorted(here.rglob("*.npy"))}
 
     def _inherit(self, drafts: Path, written: set[str]) -> None:
         """Take over every other array from the present generation, and drop what a killed run may have left."""
@@ -127,9 +163,8 @@ class RefinedStore:
         for path in drafts.rglob("*"):
             if path.is_file() and path not in files:
                 path.unlink()
-        here = self._at(self.generation)
-        for path in here.rglob("*.npy"):
-            if (draft := drafts / path.relative_to(here)) not in files:
+        for key, path in self._paths().items():
+            if (draft := drafts / f"{key}.npy") not in files:
                 _link(path, draft)
 
 

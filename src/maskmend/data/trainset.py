@@ -268,6 +268,15 @@ class CaseSet:
             else:
                 self.refined.write(key, array[inside].astype(case.label.dtype), self._refined(i, case))
 
+    def undo(self) -> None:
+        """Keep for ``commit`` the refined labels of this rank's cases as they were before the last one."""
+        if self.refined is None:
+            raise ValueError("cannot undo: this training set stores nothing")
+        for i in range(self.world.rank, len(self), self.world.size):
+            case, key = self._prepared[i], self.cases[i].name
+            before = self.refined.before(key)
+            self.refined.write(key, case.label.open() if before is None else before, self._refined(i, case))
+
     def commit(self) -> int:
         """Make every rank's writes visible on every rank; how many pixels changed."""
         if self.refined is None:
@@ -291,19 +300,19 @@ class CaseSet:
         return digest([*keys, *raters])
 
     def state_dict(self) -> dict[str, Any]:
-        """The generation of the refined labels, and what they refine."""
-        return {"generation": self.refined.generation if self.refined else 0, "content": self.content}
+        """The generation of the refined labels, what is in it, and what they refine."""
+        return {**(self.refined.remembered() if self.refined else {"generation": 0}), "content": self.content}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a generation of refined labels.
 
         Raises:
-            InputError: the images or labels are not those that the state was saved with.
+            InputError: the images or labels, given or refined, are not those that the state was saved with.
         """
-        if state["content"] != self.content:
+        if state.get("content") != self.content:
             raise InputError(f"{self.dataset.root}: images or labels changed since the run began; start a new run.")
         if self.refined:
-            self.refined.load_state_dict(state)
+            self.refined.recall(state)
 
 
 def _parts(name: str, classes: int) -> tuple[str, ...]:

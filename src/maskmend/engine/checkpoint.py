@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from ..errors import InputError, full_disk
+from .precision import finite
+from .update import Updater
 
 FORMAT = 1
 
 State = dict[str, Any]
+PARTS: Mapping[str, Callable[[Any], bool]] = {
+    "method": lambda part: isinstance(part, dict),
+    "update": lambda part: isinstance(part, dict),
+    "data": lambda part: isinstance(part, dict) and isinstance(part.get("generation"), int),
+    "done": lambda part: isinstance(part, int) and part >= 0,
+    "best": lambda part: isinstance(part, float),
+    "scores": lambda part: isinstance(part, dict) and all(isinstance(score, float) for score in part.values()),
+}
+"""What a checkpoint holds besides its format and the method's name."""
 
 
 def save(path: Path, state: State) -> None:
@@ -53,7 +66,7 @@ def load(path: Path, method: str) -> State:
     try:
         with warnings.catch_warnings(action="ignore"):  # of strange pickles, which end as an error anyway
             state: State = torch.load(path, map_location="cpu", weights_only=True)
-        found, form = state["method_name"], state["format"]
+        found, form = str(state["method_name"]), int(state["format"])
     except Exception as error:
         raise InputError(
             f"{path} cannot be read as a checkpoint ({type(error).__name__}: truncated, or more than tensors in it); "
@@ -63,11 +76,13 @@ def load(path: Path, method: str) -> State:
         raise InputError(f"{path} was written by a newer MaskMend (format {form}); upgrade MaskMend.")
     if found != method:
         raise InputError(f"{path} is a checkpoint of method {found!r}, not of {method!r}; name the run of {method!r}.")
+    if wrong := next((name for name, fits in PARTS.items() if not fits(state.get(name))), None):
+        raise InputError(f"{path} has no {wrong!r} as a run writes it; use the other checkpoint, or train again.")
     return state
 
 
 def load_latest(path: Path, method: str) -> State | None:
-    """The newest whole state at ``path`` or ``previous(path)``; None where neither exists."""
+    """The newest whole state at ``path`` or ``previous(path)``; None where neither exists. Warns of the latter."""
     there = [p for p in (path, previous(path)) if p.exists()]
     for position, candidate in enumerate(there):
         try:
@@ -75,4 +90,38 @@ def load_latest(path: Path, method: str) -> State | None:
         except InputError:
             if position == len(there) - 1:
                 raise
+            warnings.warn(f"{candidate} is damaged; going on from the one before, {there[1].name}.", stacklevel=2)
     return None
+
+
+def restore(method: nn.Module, state: State, path: Path) -> None:
+    """Give ``method`` what a checkpoint, of this ``path``, saved of it.
+
+    Raises:
+        InputError: it is of other networks, or holds weights that are no numbers.
+    """
+    try:
+        method.load_state_dict(state["method"])
+    except Exception as error:  # what a spoilt state does to a method's own part of it may be anything
+        raise InputError(f"{path} does not fit the networks of {path.parent / 'config.yaml'}; train again.") from error
+    if not finite(method):
+        raise InputError(
+            f"{path} holds weights that are no numbers (NaN, infinity); train again with a lower optim.lr."
+        )
+
+
+def restore_update(update: Updater, state: State, path: Path) -> None:
+    """Give ``update`` what a checkpoint saved of the optimisers. Raises InputError where it does not fit."""
+    try:
+        update.load_state_dict(state["update"])
+        fits = all(
+            torch.broadcast_shapes(value.shape, parameter.shape) == parameter.shape
+            for optimizer in update.optimizers.values()
+            for parameter, values in optimizer.state.items()
+            for value in values.values()
+            if isinstance(value, Tensor)
+        )
+    except Exception:
+        fits = False
+    if not fits:
+        raise InputError(f"{path} does not fit the optimiser of {path.parent / 'config.yaml'}; start a new run.")

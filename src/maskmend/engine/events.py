@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import InputError
 from ..types import Config
+
+GIVEN = "the given masks"
+"""What a validation compares with. They may be wrong too: it ranks models, and does not say how good one is."""
 
 
 class EventsConfig(Config):
@@ -19,9 +23,14 @@ class EventsConfig(Config):
 
 def check_trackers(config: EventsConfig) -> None:
     """Raise InputError for a tracker that is asked for and not installed."""
-    for name, module in (("tensorboard", "tensorboard"), ("mlflow", "mlflow")):
-        if getattr(config, name) and find_spec(module) is None:
-            raise InputError(f"events.{name}=true needs {name}; install maskmend[{name}].")
+    database = () if os.environ.get("MLFLOW_TRACKING_URI") else ("sqlalchemy", "alembic")  # not with mlflow-skinny
+    for name, modules in (("tensorboard", ("tensorboard",)), ("mlflow", ("mlflow", *database))):
+        missing = [module for module in modules if getattr(config, name) and find_spec(module) is None]
+        if missing:
+            raise InputError(
+                f"events.{name}=true needs {' and '.join(missing)}, not installed here; install maskmend[{name}]"
+                + (", or name a server in MLFLOW_TRACKING_URI." if missing[0] in database else ".")
+            )
 
 
 class Sink(Protocol):
@@ -38,9 +47,9 @@ class Events:
     ) -> None:
         """Continue after optimisation step ``since``: what a killed run wrote beyond it is taken back."""
         self.path = folder / "events.jsonl"
-        kept = [line for line in _whole_lines(self.path) if json.loads(line)["step"] <= since] if since else []
+        kept = [line for line, event in _events(self.path) if event["step"] <= since] if since else []
         part = self.path.with_suffix(".part")
-        part.write_text("".join(kept))
+        part.write_bytes(b"".join(kept))
         part.replace(self.path)
         self.file = self.path.open("a")
         self.sinks: list[Sink] = []
@@ -64,14 +73,21 @@ class Events:
 
 def read_events(folder: Path, kind: str) -> list[dict[str, Any]]:
     """The events of one kind in a run folder."""
-    events = [json.loads(line) for line in _whole_lines(folder / "events.jsonl")]
-    return [event for event in events if event["event"] == kind]
+    return [event for _, event in _events(folder / "events.jsonl") if event["event"] == kind]
 
 
-def _whole_lines(path: Path) -> list[str]:
+def _events(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The lines that are events, and the events; what a kill or an editor left of others is passed over."""
     if not path.exists():
-        return []
-    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+        return
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            event = json.loads(line)
+            whole = line.endswith(b"\n") and isinstance(event["step"], int) and isinstance(event["event"], str)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+        if whole:
+            yield line, event
 
 
 class _TensorBoard:

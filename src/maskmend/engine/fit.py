@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from pydantic import Field
@@ -18,8 +21,9 @@ from ..functional.rng import fold, seed_all
 from ..methods.base import Method
 from ..types import Batch, Config, Logs, Progress, TrainSet
 from . import checkpoint
-from .events import Events, EventsConfig
+from .events import GIVEN, Events, EventsConfig
 from .meter import Meter
+from .precision import AUTO, Precision, check_repeats, finite, resolve_precision
 from .update import OptimConfig, Updater
 from .world import World
 
@@ -29,10 +33,12 @@ class TrainConfig(Config):
 
     epochs: int = Field(100, gt=0)
     batch: dict[str, int] = Field({"any": 8}, description="rows of each pool: any, clean, imperfect, unlabeled")
-    steps: int | None = Field(None, gt=0, description="optimiser steps in an epoch; by default one pass over the data")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="bf16 where the hardware has it")
+    steps: int | None = Field(
+        None, gt=0, le=1_000_000, description="optimiser steps in an epoch; by default one pass over the data"
+    )
+    precision: Precision = Field("auto", description=AUTO)
     channels_last: bool = Field(True, description="memory format of 2D networks; faster on most hardware")
-    threads: int | None = Field(None, gt=0, description="CPU threads; by default all cores")
+    threads: int | None = Field(None, gt=0, description="CPU threads, at most one a core; by default all cores")
     save_every: int = Field(200, gt=0, description="steps between checkpoints; one more at the end of each epoch")
     validate_every: int = Field(1, gt=0, description="epochs between validations")
     log_every: int = Field(10, gt=0, description="steps between events")
@@ -71,8 +77,8 @@ class Fit:
     """One training run.
 
     ``augment(batch, seeds)`` draws each row from its own seed; ``validate(method, epoch)`` returns scores, of which
-    "dice" decides what is best. With ``resume``, the run continues from the newest checkpoint of ``folder``, on the CPU
-    bit for bit as if it had never stopped.
+    "dice" decides what is best; ``against`` says what they compare with. With ``resume``, the run continues from the
+    newest checkpoint of ``folder``, on the CPU bit for bit as if it had never stopped.
     """
 
     method: Method
@@ -85,14 +91,18 @@ class Fit:
     world: World = field(default_factory=World)
     augment: Callable[[Batch, Sequence[int]], Batch] = lambda batch, seeds: batch
     validate: Callable[[Method], dict[str, float]] | None = None
+    against: str = GIVEN
     events: EventsConfig = field(default_factory=EventsConfig)
     settings: dict[str, Any] = field(default_factory=dict)
     resume: bool = False
     stop_after: int | None = None
+    ready: bool = field(default=False, init=False)
 
     def run(self) -> dict[str, float]:
         """Train to the end; the scores of the last validation."""
-        self._prepare()
+        self.prepare()
+        self.meter = Meter(show=self.world.leads)
+        self.log = Events(self.folder, self.events, self.done, self.settings) if self.world.leads else None
         try:
             for epoch in range(self.train.epochs):
                 if self.method.finished() or self.stop_after == self.done > 0:
@@ -106,7 +116,7 @@ class Fit:
 
     def _epoch(self, epoch: int) -> None:
         """What is left of one epoch: refinement before its first step, the steps, validation after its last."""
-        schedule = self.data.schedule(self.seed, epoch, self.train.batch, self.train.steps)
+        schedule = self._schedule(epoch)
         first = epoch * len(schedule)
         if self.done >= first + len(schedule):
             return
@@ -122,22 +132,59 @@ class Fit:
                 return
         self._end_epoch(epoch)
 
-    def _prepare(self) -> None:
-        if self.train.threads:
-            torch.set_num_threads(self.train.threads)
+    def prepare(self) -> Fit:
+        """Bring the method to its device and back to its checkpoint; nothing is written. ``run`` does it if need be.
+
+        Raises:
+            InputError: the checkpoint cannot be gone on from, or the hardware does not repeat a step.
+        """
+        if self.ready:
+            return self
+        self._limit_threads()
         self.done, self.best, self.kept = 0, -math.inf, 0
         self.scores: dict[str, float] = {}
         self.method.to(self.world.device)
         self.precision = resolve_precision(self.train.precision, self.world.device)
         if self.train.channels_last and all(p.ndim < 5 for p in self.method.parameters()):
             self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.update = Updater(self.method, self.optim, self.world, scaled=self.precision == torch.float16)
+        self.update = self._updater(self.method, self.world)
         self.last, self.best_path = self.folder / "last.ckpt", self.folder / "best.ckpt"
         state = checkpoint.load_latest(self.last, self.name) if self.resume else None
         if state is not None:
             self._restore(state)
-        self.meter = Meter(show=self.world.leads)
-        self.log = Events(self.folder, self.events, self.done, self.settings) if self.world.leads else None
+        if self.world.device.type == "cpu" and self.precision != torch.float32:
+            check_repeats(self._first_step, f"train.precision={self.train.precision}")
+        self.ready = True
+        return self
+
+    @property
+    def complete(self) -> bool:
+        """Whether a prepared run has no step left."""
+        return self.done >= self.train.epochs * len(self._schedule(0))
+
+    def _schedule(self, epoch: int) -> list[Tensor]:
+        return self.data.schedule(self.seed, epoch, self.train.batch, self.train.steps)
+
+    def _limit_threads(self) -> None:
+        asked, cores = self.train.threads, os.cpu_count() or 1
+        if asked and asked > cores and self.world.leads:
+            warnings.warn(f"train.threads={asked}: this machine has {cores} cores, and so many are used.", stacklevel=2)
+        if asked:
+            torch.set_num_threads(min(asked, cores))
+
+    def _updater(self, method: Method, world: World) -> Updater:
+        return Updater(method, self.optim, world, scaled=self.precision == torch.float16)
+
+    def _first_step(self) -> dict[str, Tensor]:
+        """What the first step makes of a copy of the method."""
+        method, first = deepcopy(self.method).train(), self._schedule(0)
+        at = Progress(0, self.train.epochs, 0, len(first))
+        batch, update = self._batch(at, first[0]), self._updater(method, World(device=self.world.device))
+        seed_all(fold(self.seed, "step", 0, self.world.rank))
+        update.begin(at)
+        with self._autocast():
+            method.step(batch, at, update)
+        return dict(method.named_parameters())
 
     def _begin_epoch(self, at: Progress) -> None:
         """Let the method look at the whole training set. One set of statistics, so that every rank decides alike."""
@@ -158,15 +205,16 @@ class Fit:
         self.world.average_(b for b in self.method.buffers() if b.is_floating_point())
         self.done = at.step + 1
         self.meter.advance(len(index) * self.world.size)
-        ends = self.done % at.steps == 0
-        if ends or self.done % self.train.log_every == 0:
+        ends, saves = self.done % at.steps == 0, self.done % self.train.save_every == 0
+        if ends or saves or self.done % self.train.log_every == 0:
             self._tell(at, numbers(logs))
-        if not ends and self.done % self.train.save_every == 0:  # the end of an epoch is saved with its scores
+        if saves and not ends:  # the end of an epoch is saved with its scores
             self._save()
 
     def _tell(self, at: Progress, values: dict[str, float]) -> None:
-        if not all(math.isfinite(v) for v in values.values()):
-            raise InputError(f"{self.folder}: step {self.done} gave {values}; lower optim.lr, or set optim.clip.")
+        if not (all(map(math.isfinite, values.values())) and finite(self.method)):
+            what = f"gave {values} and left weights that are {'' if finite(self.method) else 'no '}numbers"
+            raise InputError(f"{self.folder}: step {self.done} {what}; lower optim.lr, or set optim.clip.")
         self.meter.say(values)
         if self.done % self.train.log_every == 0:
             self._log("train", self.done, values, epoch=at.epoch, lr=self.update.rate)
@@ -186,8 +234,8 @@ class Fit:
             self.method.eval()
             with torch.no_grad(), self._autocast():
                 self.scores = self.validate(self.method)
-            self._log("validation", self.done, self.scores, epoch=epoch)
-            self.meter.scored(epoch, self.scores)
+            self._log("validation", self.done, self.scores, epoch=epoch, against=self.against)
+            self.meter.scored(epoch, self.scores, self.against)
         better = self.scores.get("dice", -math.inf) > self.best
         if better or self.validate is None or not self.best_path.exists():
             self.best = max(self.best, self.scores.get("dice", -math.inf))
@@ -222,19 +270,11 @@ class Fit:
                 self.kept = now
 
     def _restore(self, state: checkpoint.State) -> None:
-        self.method.load_state_dict(state["method"])
-        self.update.load_state_dict(state["update"])
+        checkpoint.restore(self.method, state, self.last)
+        checkpoint.restore_update(self.update, state, self.last)
         self.data.load_state_dict(state["data"])
         self.done, self.best, self.scores = state["done"], state["best"], state["scores"]
         self.kept = state["data"]["generation"]
-
-
-def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype that networks compute in. "auto" is bf16 on a GPU that has it, and fp32 on every CPU."""
-    if name != "auto":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
-    native = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.bfloat16 if native else torch.float32
 
 
 def numbers(logs: Logs) -> dict[str, float]:

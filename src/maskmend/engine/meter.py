@@ -41,13 +41,14 @@ class Meter:
     def say(self, values: dict[str, float]) -> None:
         self.words = f", loss {values['loss']:.3f}" if "loss" in values else ""
 
-    def scored(self, epoch: int, scores: dict[str, float]) -> None:
+    def scored(self, epoch: int, scores: dict[str, float], against: str) -> None:
         if not self.show or not scores:
             return
         words = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
         left = (time.perf_counter() - self.since) / (epoch + 1) * (self.epochs - epoch - 1)
-        line = f"epoch {epoch + 1}/{self.epochs}{self.words}, validation: {words} ({self.rate:.0f} images/s"
-        self.console.print(f"{line}, about {left / 60:.1f} min left)", highlight=False, soft_wrap=True)
+        line = f"epoch {epoch + 1}/{self.epochs}{self.words}, validation against {against}: {words}"
+        pace = f"({self.rate:.0f} images/s, about {left / 60:.1f} min left)"
+        self.console.print(f"{line} {pace}", highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         if self.bar is not None:

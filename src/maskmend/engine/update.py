@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..methods.base import Method
 from ..types import Config, Progress
 from .world import World
@@ -64,6 +66,25 @@ def make_optimizer(config: OptimConfig, parameters: list[nn.Parameter]) -> torch
     accepted = inspect.signature(cls).parameters
     options = {name: getattr(config, name) for name in ("lr", "momentum", "nesterov", "weight_decay")}
     return cls(parameters, **{name: value for name, value in options.items() if name in accepted})  # type: ignore[no-any-return]
+
+
+def check_optimizer(config: OptimConfig, groups: Mapping[str, Sequence[Tensor]]) -> None:
+    """Try a step of the optimiser on a small parameter of every kind that a method has.
+
+    Raises:
+        InputError: its settings do not go together, or it is not made for such parameters.
+    """
+    for axes in {parameter.ndim for group in groups.values() for parameter in group}:
+        parameter = nn.Parameter(torch.ones((2,) * axes))
+        parameter.grad = torch.ones_like(parameter)
+        try:
+            make_optimizer(config, [parameter]).step()
+        except Exception as error:  # each optimiser has ways of its own to refuse
+            said = str(error).splitlines()[0].rstrip(".")
+            raise InputError(
+                f"optim.name={config.name} cannot take a step with these settings and weights of {axes} axes ({said}); "
+                "correct the settings of optim, or take another, e.g. adamw."
+            ) from None
 
 
 class Updater:

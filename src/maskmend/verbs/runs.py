@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from .. import config as settings
 from ..config import RunConfig
 from ..data.formats import replacing
+from ..data.memory import check_memory
 from ..data.plan import Plan
 from ..engine import checkpoint
 from ..errors import InputError
 from ..functional.rng import fold, seed_all
 from ..methods import Method
-from ..networks import build
+from ..networks import build, total_stride
+from ..texts import read_object
+
+AGAIN = "name the folder of a whole run, or train again"
 
 
 def build_method(run: RunConfig, plan: Plan) -> Method:
@@ -40,6 +47,50 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"{there} cannot be written (permission denied); choose another folder with -o.")
 
 
+def check_size(run: RunConfig, plan: Plan, device: torch.device) -> None:
+    """Refuse a network, patch or batch that cannot fit into memory, before any of it is made.
+
+    It is counted on tensors without content, and from below: the weights and gradients of one network, and, of one
+    pool's patches, what its convolutions give, which the backward pass needs; in half precision where it may be.
+
+    Raises:
+        InputError: it needs more than there is, or the patch does not fit the network.
+    """
+    rows = max(run.train.batch.values())
+    half = run.train.precision not in ("auto", "fp32") or (run.train.precision == "auto" and device.type == "cuda")
+    try:
+        with torch.device("meta"):
+            network = build(run.network, plan.channels, plan.classes, plan.dims)
+            patch = plan.for_stride(total_stride(network, plan.dims)).patch
+            kept = _convolved(network, torch.empty(rows, plan.channels, *patch))
+        needed = 2 * sum(map(_bytes, network.parameters())) + kept / (2 if half else 1)
+    except (RuntimeError, OverflowError, TypeError) as error:
+        if "overflow" not in str(error).lower():
+            raise
+        patch, needed = plan.patch, math.inf
+    check_memory(
+        needed,
+        f"network.name={run.network.name} with {rows} patches (train.batch) of {' × '.join(map(str, patch))}",
+        "take a smaller network (network.width, network.strides), batch or patch (data.patch, data.size)",
+        device,
+    )
+
+
+@torch.no_grad()
+def _convolved(network: nn.Module, image: Tensor) -> int:
+    """Bytes of what all convolutions of a network give for ``image`` (B, C, *S)."""
+    found: list[int] = []
+    for module in network.modules():
+        if isinstance(module, _ConvNd):
+            module.register_forward_hook(lambda _, __, out: found.append(_bytes(out)))
+    network(image)
+    return sum(found)
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
 def write_run(folder: Path, run: RunConfig, plan: Plan) -> None:
     """Make the run folder and write down what determines the run."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,10 +108,11 @@ def read_plan(folder: Path) -> Plan:
     path = folder / "plan.json"
     if not path.exists():
         raise InputError(f"{path} does not exist; name a run folder, as `maskmend train -o RUN` makes it.")
+    content = read_object(path, AGAIN)
     try:
-        return Plan.model_validate_json(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is not a plan ({str(error).splitlines()[0]}); train again.") from None
+        return settings.parse(Plan, content)
+    except InputError as error:
+        raise InputError(f"{path} is not a plan ({str(error).rstrip('.')}); {AGAIN}.") from None
 
 
 def load_run(folder: Path, which: Literal["best", "last"], device: torch.device) -> tuple[Method, Plan, RunConfig]:
@@ -74,18 +126,5 @@ def load_run(folder: Path, which: Literal["best", "last"], device: torch.device)
     path = folder / f"{which}.ckpt"
     if not path.exists() and checkpoint.previous(path).exists():  # killed between two renames
         path = checkpoint.previous(path)
-    state = checkpoint.load(path, run.method_name)
-    load_weights(method, state, path)
+    checkpoint.restore(method, checkpoint.load(path, run.method_name), path)
     return method.to(device).eval(), plan, run
-
-
-def load_weights(method: Method, state: checkpoint.State, path: Path) -> None:
-    """Give ``method`` what a checkpoint saved of it.
-
-    Raises:
-        InputError: it is of other networks; ``path`` names it.
-    """
-    try:
-        method.load_state_dict(state["method"])
-    except RuntimeError:
-        raise InputError(f"{path} does not fit the networks of {path.parent / 'config.yaml'}; train again.") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,21 +15,23 @@ from ..config import RunConfig
 from ..data.augment import apply, draw
 from ..data.cache import Cache, default_cache
 from ..data.dataset import Case, check_dataset, open_dataset
+from ..data.lock import LOCK, hold
 from ..data.order import pools
 from ..data.plan import Plan, make_plan
 from ..data.refined import RefinedStore
 from ..data.splits import split
 from ..data.trainset import CaseSet
 from ..engine import checkpoint
-from ..engine.events import check_trackers
+from ..engine.events import GIVEN, check_trackers
 from ..engine.fit import Fit
+from ..engine.update import check_optimizer
 from ..engine.world import World, launch
 from ..errors import InputError
 from ..infer.validate import Validation
 from ..methods import Method
 from ..networks import total_stride
 from ..types import Batch, Trust
-from .runs import build_method, check_folder, load_weights, write_run
+from .runs import build_method, check_folder, check_size, write_run
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class RunSummary:
     complete: bool = False
 
     def table(self) -> str:
-        words = ", ".join(f"{name} {value:.4f}" for name, value in self.scores.items()) or "no validation cases"
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in self.scores.items())
+        words = f"{scores} against {GIVEN}" if scores else "no validation cases"
         before = "complete already, nothing to do (a larger train.epochs goes on); " if self.complete else ""
         return f"{self.folder}: {before}{words}"
 
@@ -71,37 +75,48 @@ def train(
         searching: let the method log its search criterion, for ``search``.
 
     Raises:
-        InputError: anything about the data or the settings that would spoil the run, before any training starts.
+        InputError: anything about the data or the settings that would spoil the run, before any training starts; or
+            another process is at work in ``output``.
     """
     dataset, output = Path(dataset), Path(output)
     check_folder(output)
-    run = _settings(output, method, config, overrides, resume, fast_dev_run)
+    world = launch(device)
+    with hold(output) if world.leads else nullcontext():
+        run = _settings(output, method, config, overrides, resume, fast_dev_run)
+        return _train(run, dataset, output, world, resume, 2 if fast_dev_run else None, searching)
+
+
+def _train(
+    run: RunConfig, dataset: Path, output: Path, world: World, resume: bool, most: int | None, searching: bool
+) -> RunSummary:
+    """``train`` in a folder that is ours; ``most``: of so many cases is the validation."""
     check_trackers(run.events)
     data = open_dataset(dataset)
     cases, held_out = split(data, run.fold)
-    held_out = held_out[:2] if fast_dev_run else held_out
+    held_out = held_out[:most]
     _check_cases(run, dataset, cases)
-    world = launch(device)
     if world.leads:
         check_dataset(data, (*cases, *held_out))
     world.wait()
     plan = make_plan(data, cases, run.data)
+    check_size(run, plan, world.device)
     model = build_method(run, plan)
     model.searching = searching
+    check_optimizer(run.optim, model.parameter_groups())
     plan = plan.for_stride(total_stride(model, plan.dims))
     sets = [
         CaseSet(part, data, plan, Cache(default_cache()), maps, RefinedStore(output / "refined"), world)
         for part, maps in ((cases, model.maps), (held_out, ()))
     ]
     _check_training(run, dataset, model, sets[0])
-    saved = _saved(output, run, model, sets[0]) if resume else None
-    if saved and saved["done"] >= run.train.epochs * _steps(run, sets[0]):
-        return RunSummary(output, saved["scores"], complete=True)
+    fit = make_fit(run, model, sets, plan, output, world, resume).prepare()
+    if fit.complete:
+        return RunSummary(output, fit.scores, complete=True)
     if world.leads:
         for note in plan.notes:
             warnings.warn(note, stacklevel=2)
         write_run(output, run, plan)
-    return RunSummary(output, make_fit(run, model, sets, plan, output, world, resume).run())
+    return RunSummary(output, fit.run())
 
 
 def make_fit(
@@ -137,7 +152,7 @@ def _settings(
     mine, last = output / "config.yaml", output / "last.ckpt"
     if not resume and (last.exists() or checkpoint.previous(last).exists()):
         raise InputError(f"{output} holds a run already; continue it with --resume, or name another folder.")
-    if resume and not mine.exists() and output.exists() and any(output.iterdir()):
+    if resume and not mine.exists() and any(path.name != LOCK for path in output.iterdir()):
         raise InputError(f"{output} holds no run to resume; name the folder of a run, or leave --resume out.")
     begun = settings.load_config(mine) if resume and mine.exists() else None
     if begun and method not in (None, begun.method_name):
@@ -206,18 +221,3 @@ def _check_training(run: RunConfig, dataset: Path, model: Method, training: Case
         model.check(training)
     except InputError as error:
         raise InputError(f"{dataset}: {error}") from None
-
-
-def _saved(output: Path, run: RunConfig, model: Method, training: CaseSet) -> checkpoint.State | None:
-    """The checkpoint to go on from, if there is one, checked against networks and data before anything is written."""
-    last = output / "last.ckpt"
-    state = checkpoint.load_latest(last, run.method_name)
-    if state is not None:
-        load_weights(model, state, last)
-        training.load_state_dict(state["data"])
-    return state
-
-
-def _steps(run: RunConfig, training: CaseSet) -> int:
-    """Optimisation steps in an epoch."""
-    return len(training.schedule(run.seed, 0, run.train.batch, run.train.steps))
