@@ -461,7 +461,10 @@ def test_predict_lacks_a_channel(maskmend: Maskmend, dataset: Path, tmp_path: Pa
     assert maskmend("train", dataset, "-o", tmp_path / "RUN", *SUPERVISED, "--fast-dev-run").exit_code == 0
     (dataset / "imagesTr" / "case04_0000.png").unlink()
     result = maskmend("predict", tmp_path / "RUN", dataset / "imagesTr", "-o", tmp_path / "OUT")
-    refused(result, dataset / "imagesTr", "case04", "channel 0000", "add the file")
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+    assert all(part in line for part in (str(dataset / "imagesTr"), "case04", "channel 0000", "add the file"))
+    assert sorted(path.name for path in (tmp_path / "OUT").iterdir()) == [f"case0{n}.png" for n in (0, 1, 2, 3, 5)]
     assert not (tmp_path / "OUT").exists()
 
 

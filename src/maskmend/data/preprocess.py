@@ -29,17 +29,21 @@ __all__ = [
 ]
 
 
-def preprocess_image(image: Picture, plan: Plan, source: str = "the image") -> np.ndarray:
+def preprocess_image(image: Picture, plan: Plan, source: str = "the image", more: int = 0) -> np.ndarray:
     """(C, *S) picture -> (C, *S') float32 on the plan's grid, normalised. ``source`` names it in an error.
 
+    ``more``: arrays (*S') float32 that memory must hold besides.
+
     Raises:
-        InputError: another number of channels or axes than the plan's, or a value that is not finite.
+        InputError: another number of channels or axes than the plan's, a value that is not finite, or a grid that does
+            not fit into memory.
     """
     check_channels(image, plan.channels, source)
     if image.array.ndim - 1 != plan.dims:
         raise InputError(
             f"{source} has {image.array.ndim - 1} axes, the model was made for {plan.dims}; give {plan.dims}D images."
         )
+    plan.check_grid(image.array.shape[1:], image.geometry.spacing_mm, plan.channels + more, source)
     array = image.array.astype(np.float32)
     if not np.isfinite(array).all():
         raise InputError(f"{source} holds NaN or infinite values; replace them, e.g. by the image's minimum.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,11 +17,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..data.formats import LOSSY, Array, Picture, ending_of, read_image, replacing, write_label
+from ..data.formats import LOSSY, Array, Picture, ending_of, first_line, read_image, replacing, write_label
+from ..data.memory import out_of_memory
 from ..data.plan import Plan
 from ..data.preprocess import preprocess_image, restore
-from ..engine.fit import resolve_precision
-from ..errors import InputError
+from ..engine.precision import AUTO, Precision, resolve_precision
+from ..errors import InputError, full_disk
 from ..networks import total_stride
 from ..progress import track
 from ..types import Config
@@ -33,7 +37,7 @@ class PredictConfig(Config):
     overlap: float = Field(0.5, ge=0, lt=1, description="share of a window that it has in common with the next")
     mirror: bool = Field(False, description="average over mirrored views, four in 2D and eight in 3D")
     window_batch: int = Field(4, gt=0, description="windows, or small pictures, at once")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="bf16 where the hardware has it")
+    precision: Precision = Field("auto", description=AUTO)
 
 
 # --- arrays -----------------------------------------------------------------------------------------------------------
@@ -53,6 +57,9 @@ def predict_batch(
 
     Images that a patch can hold are padded to it and pass in one go; larger ones pass in windows of the patch's size,
     averaged with Gaussian weights (Isensee et al., Nature Methods 2021) on the CPU.
+
+    Raises:
+        InputError: the model gives no numbers.
     """
     batch = torch.from_numpy(np.stack(images).astype(np.float32, copy=False))
     stride = _stride(model, plan.dims)
@@ -74,6 +81,8 @@ def predict_batch(
     total = whole(batch.flip(views[0])).flip(views[0])
     for axes in views[1:]:
         total += whole(batch.flip(axes)).flip(axes)
+    if not total.isfinite().all():
+        raise InputError("the model gives no numbers (NaN) for it; train with a lower optim.lr, or set precision=fp32.")
     return np.asarray(total.div_(len(views)))
 
 
@@ -115,10 +124,15 @@ def _fits(shape: Sequence[int], window: Sequence[int]) -> bool:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
+Failures = list[tuple[str, str]]
+"""Name of a case, and why nothing came of it."""
+
+
 @dataclass(frozen=True)
 class _Ready:
     """A case that was read: ``image`` (C, *S') is on the plan's grid, ``label`` the file to write."""
 
+    name: str
     original: Picture
     image: Array
     label: Path
@@ -134,8 +148,8 @@ def predict_files(
     device: torch.device,
     *,
     continue_prediction: bool = False,
-) -> list[tuple[str, str]]:
-    """Write a mask for every case, on the grid of its image; those that cannot be read do not stop the others.
+) -> Failures:
+    """Write a mask for every case, on the grid of its image; what goes wrong with one does not stop the others.
 
     Args:
         model: (B, C, *S) -> (B, K, *S) probabilities, in eval mode.
@@ -151,33 +165,62 @@ def predict_files(
         Name and reason of every case that failed.
 
     Raises:
-        InputError: a file cannot be written.
+        InputError: the disk is full, or ``output`` cannot be written.
     """
-    failures: list[tuple[str, str]] = []
+    failures: Failures = []
 
     def ready() -> Iterator[_Ready]:
         for name, paths in track(cases, "predicting", total=len(cases)):
-            try:
+            case = None
+            with _alone(name, failures, output):
                 label = output / f"{name}{_ending(paths[0])}"
                 wanted = [label, _npz(label)] if probabilities else [label]
-                if continue_prediction and all(path.exists() for path in wanted):
-                    continue
-                yield _read(paths, plan, label)
-            except InputError as error:
-                failures.append((name, str(error)))
-            except MemoryError:
-                failures.append((name, f"{paths[0]} does not fit into memory; crop it, or take a larger machine."))
+                if not (continue_prediction and all(path.exists() for path in wanted)):
+                    case = _read(name, paths, plan, label)
+            if case:
+                yield case
+
+    def write(group: Sequence[_Ready], found: Array) -> None:
+        for case, prob in zip(group, found, strict=True):
+            with _alone(case.name, failures, output):
+                _write(case, restore(prob, case.original, plan), probabilities)
+
+    def solve(group: Sequence[_Ready]) -> None:
+        tried: Failures = []
+        with _alone(group[0].name, tried, output):
+            write(group, predict_batch(model, [case.image for case in group], plan, config, device))
+        if len(group) == 1:
+            failures.extend(tried)
+        elif tried:
+            for case in group:
+                solve([case])
 
     for group in _groups(ready(), config.window_batch, plan.patch):
-        found = predict_batch(model, [case.image for case in group], plan, config, device)
-        for case, prob in zip(group, found, strict=True):
-            _write(case, restore(prob, case.original, plan), probabilities)
+        solve(group)
     return failures
 
 
-def _read(paths: Sequence[Path], plan: Plan, label: Path) -> _Ready:
+@contextmanager
+def _alone(name: str, failures: Failures, output: Path) -> Iterator[None]:
+    """Whatever goes wrong within is a failure of this case, unless it is the disk's or the folder's."""
+    try:
+        yield
+    except Exception as error:
+        if full_disk(error) or (output.exists() and not _writable(output)):
+            raise
+        said = str(error) if isinstance(error, InputError) else f"{first_line(error)} ({type(error).__name__})."
+        failures.append((name, "it does not fit into memory; crop it." if out_of_memory(error) else said))
+
+
+def _writable(folder: Path) -> bool:
+    """Asked of the disk too: SimpleITK does not say that it is full."""
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK) and shutil.disk_usage(folder).free > 0
+
+
+def _read(name: str, paths: Sequence[Path], plan: Plan, label: Path) -> _Ready:
     original = read_image(paths)
-    return _Ready(original, preprocess_image(original, plan, str(paths[0])), label)
+    answers = 2 * plan.classes  # probabilities, and those of the windows that are averaged
+    return _Ready(name, original, preprocess_image(original, plan, str(paths[0]), answers), label)
 
 
 def _groups(cases: Iterable[_Ready], most: int, patch: Sequence[int]) -> Iterator[list[_Ready]]:

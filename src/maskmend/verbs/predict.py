@@ -44,7 +44,8 @@ def predict(
         device: auto, cpu or cuda.
 
     Raises:
-        InputError: no run, no images, or a damaged checkpoint. An unreadable image is a failure of that case alone.
+        InputError: no run, no images, a damaged checkpoint or a full disk. What goes wrong with one image is a failure
+            of that case alone.
     """
     folder = Path(images) if Path(images).is_dir() else Path(images).parent
     if Path(output).resolve() == folder.resolve():
@@ -52,10 +53,11 @@ def predict(
     check_folder(Path(output))
     world = launch(device)
     method, plan, settings = load_run(Path(run), checkpoint, world.device)
-    cases = list_images(Path(images), plan.channels)
+    cases, failures = list_images(Path(images), plan.channels)
     config = settings.predict.model_copy(update={"mirror": mirror or settings.predict.mirror})
-    failures = predict_files(method.predict, cases, plan, config, Path(output), probabilities, world.device)
-    if len(failures) == len(cases):
+    failed = predict_files(method.predict, cases, plan, config, Path(output), probabilities, world.device)
+    failures = sorted(failures + failed)
+    if len(failed) == len(cases):
         name, reason = failures[0]
-        raise InputError(f"none of the {len(cases)} images could be predicted; the first, {name}: {reason}")
-    return Predictions(Path(output), len(cases) - len(failures), failures)
+        raise InputError(f"none of the {len(failures)} images could be predicted; the first, {name}: {reason}")
+    return Predictions(Path(output), len(cases) - len(failed), failures)
