@@ -149,11 +149,18 @@ def scores_of(run: Run) -> Iterator[Score]:
 
 
 def forget_spoilt(run: Run) -> None:
-    """A run whose results a crash spoilt has not ended: run again, it measures anew what its last checkpoint gives."""
+    """A run whose results a crash spoilt has not ended: it measures anew what its last checkpoint gives, or where its
+    events are gone, begins again."""
     if (done := run.done()) is None or done["failed"] is not None:
         return
+    spoilt = (InputError, ValueError, KeyError, TypeError)
+    try:
+        epochs = {event["epoch"] for event in read_events(run.folder, "validation")}
+        epochs.remove(done["last_epoch"])
+    except spoilt:
+        shutil.rmtree(run.folder, ignore_errors=True)
     try:
         list(scores_of(run))
         read_tree(run.folder / "config.yaml")
-    except (InputError, ValueError, KeyError, TypeError):
+    except spoilt:
         (run.folder / "done.json").unlink(missing_ok=True)
