@@ -465,7 +465,6 @@ def test_predict_lacks_a_channel(maskmend: Maskmend, dataset: Path, tmp_path: Pa
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
     assert all(part in line for part in (str(dataset / "imagesTr"), "case04", "channel 0000", "add the file"))
     assert sorted(path.name for path in (tmp_path / "OUT").iterdir()) == [f"case0{n}.png" for n in (0, 1, 2, 3, 5)]
-    assert not (tmp_path / "OUT").exists()
 
 
 def test_one_unreadable_image_does_not_stop_the_others(maskmend: Maskmend, dataset: Path, trained: Path) -> None:
