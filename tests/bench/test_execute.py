@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,6 +69,29 @@ def test_a_process_that_dies_takes_its_run_alone(
     assert len(told) == 6
     assert any("failed: ValueError: no" in line for line in told)
     assert all("min left" in line for line in told)
+
+
+def _begin(out: Path, told: Connection) -> None:
+    """Start a worker that works for long, tell its number, and be killed."""
+    pipe, worker = module._start(None)
+    pipe.send(a_run(out, "long"))
+    told.send(worker.pid)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_ends_with_who_began_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forked = module.get_context("fork")
+    monkeypatch.setattr(module, "get_context", lambda name: forked)
+    monkeypatch.setattr(module, "run_one", lambda run: time.sleep(60))
+    ours, theirs = forked.Pipe()
+    parent = forked.Process(target=_begin, args=(tmp_path, theirs))
+    parent.start()
+    worker = ours.recv()
+    parent.join()
+    status, end = Path(f"/proc/{worker}/status"), time.monotonic() + 10
+    while status.exists() and "zombie" not in status.read_text() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert time.monotonic() < end, "it works on"
 
 
 @pytest.mark.usefixtures("_pretend")

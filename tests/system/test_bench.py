@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from tests.system.conftest import Maskmend
+from tests.system.conftest import maskmend as invoke
 from tests.system.test_bad_input import content, refused
 
 from maskmend.bench.data import make_data
@@ -24,6 +25,7 @@ from maskmend.bench.plan import load_plan
 from maskmend.bench.run import run_one
 from maskmend.bench.scores import Score, read
 from maskmend.data.formats import read_label, write_label
+from maskmend.data.lock import hold
 from maskmend.data.phantom import write_phantom
 from maskmend.verbs.bench import bench
 
@@ -116,6 +118,43 @@ def test_a_second_call_does_nothing(ran: Path) -> None:
     assert (found.runs, found.before, found.now, found.failed) == (3, 3, 0, ())
     assert content(ran / "out/runs") == before
     assert "3 of 3 runs are done, 3 of them before" in found.table()
+
+
+def test_what_a_crash_spoilt_is_made_again(ran: Path) -> None:
+    """The measures of one run, the events of another, how a third ended, and what was made how: the same scores."""
+    scores, folders = (ran / "out/scores.csv").read_text(), runs_in(ran)
+    (folders["truth"] / "last.csv").write_bytes(b"\0" * 64)
+    (folders["supervised"] / "events.jsonl").write_text('{"event": "val')
+    (folders["mlb_seg"] / "done.json").write_text('{"seconds": 1')
+    (ran / "out/data/disks/made.json").write_text('{"said": {')
+    found = bench(ran / "plan.yaml", ran / "out", jobs=0, device="cpu")
+    assert (found.before, found.now, found.failed) == (0, 3, ())
+    assert (ran / "out/scores.csv").read_text() == scores
+
+
+def test_one_at_a_time(ran: Path, maskmend: Maskmend) -> None:
+    with hold(ran / "out"):
+        before = content(ran)
+        other = multiprocessing.get_context("fork").Process(target=_refused, args=(ran,))
+        other.start()
+        other.join()
+        assert other.exitcode == 0
+        assert content(ran) == before
+
+
+def _refused(ran: Path) -> None:
+    said = refused(invoke("bench", ran / "plan.yaml", "-o", ran / "out"), ran / "out", f"process {os.getppid()}")
+    assert "in use" in said
+
+
+@pytest.mark.parametrize("noise", [{"noise": "markov", "target_dice": 0.999999}, {"noise": "missing", "fraction": 0}])
+def test_what_is_refused_leaves_nothing(tmp_path: Path, maskmend: Maskmend, noise: dict[str, Any]) -> None:
+    """It shows only when the data are made: no noise leaves that Dice; the same run stands there twice."""
+    rows = {"methods": {"a": {"method": "supervised"}, "b": {"method": "supervised"}}, "noises": {"S_R": noise}}
+    refused(maskmend("bench", plan_at(tmp_path, **rows), "-o", tmp_path / "deep/out", "--jobs", "0"), "plan.yaml")
+    refused(maskmend("bench", plan_at(tmp_path, seeds=[-1]), "-o", tmp_path / "deep/out"), "seeds", "greater than")
+    refused(maskmend("bench", plan_at(tmp_path), "-o", tmp_path / "deep/out", "partition=x"), "partition=…", "slurm")
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.yaml"]
 
 
 def test_a_failed_run_is_listed_and_the_rest_goes_on(ran: Path, maskmend: Maskmend) -> None:
