@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import colorsys
+from itertools import permutations
 
 import pytest
 import torch
+from skimage.color import hsv2rgb, rgb2hsv
 
 from maskmend.functional.jitter import GREY, JitterDraw, apply_jitter, draw_jitter, jitter, turn_hue
 
 
-def drawn(brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0, count=1):
-    return JitterDraw(*(torch.full((count,), value) for value in (brightness, contrast, saturation, hue)))
+def drawn(brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0, count=1, order=(0, 1, 2, 3)):
+    numbers = (torch.full((count,), value) for value in (brightness, contrast, saturation, hue))
+    return JitterDraw(*numbers, order=torch.tensor([order] * count))
 
 
 def photograph(count: int = 1) -> torch.Tensor:
@@ -21,21 +24,30 @@ def photograph(count: int = 1) -> torch.Tensor:
     return image
 
 
-def by_hand(image: torch.Tensor, brightness: float, contrast: float, saturation: float) -> torch.Tensor:
-    """torchvision.transforms.functional's blends on one (3, H, W) image of 0..255, without rounding."""
+def by_hand(image, brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0, order=(0, 1, 2, 3)):
+    """torchvision.transforms.ColorJitter's changes of one (3, H, W) image of 0..255, one after the other, unrounded."""
 
-    def cut(value: float) -> float:
-        return min(max(value, 0.0), 255.0)
+    def cut(pixel):
+        return [min(max(value, 0.0), 1.0) for value in pixel]
 
-    pixels = [[cut(brightness * float(v)) for v in image[:, y, x]] for y in range(6) for x in range(7)]
-    mean = sum(sum(w * v for w, v in zip(GREY, pixel, strict=True)) for pixel in pixels) / len(pixels)
-    pixels = [[cut(contrast * v + (1 - contrast) * mean) for v in pixel] for pixel in pixels]
-    out = torch.empty_like(image)
-    for number, pixel in enumerate(pixels):
-        grey = sum(w * v for w, v in zip(GREY, pixel, strict=True))
-        for channel, value in enumerate(pixel):
-            out[channel, number // 7, number % 7] = cut(saturation * value + (1 - saturation) * grey)
-    return out
+    def grey(pixel):
+        return sum(weight * value for weight, value in zip(GREY, pixel, strict=True))
+
+    def turned(pixel):
+        h, s, v = colorsys.rgb_to_hsv(*pixel)
+        return colorsys.hsv_to_rgb((h + hue) % 1, s, v)
+
+    pixels = (image / 255).flatten(1).T.tolist()
+    for change in order:
+        mean = sum(map(grey, pixels)) / len(pixels)
+        blends = (
+            lambda pixel: [brightness * v for v in pixel],
+            lambda pixel, mean=mean: [contrast * v + (1 - contrast) * mean for v in pixel],
+            lambda pixel: [saturation * v + (1 - saturation) * grey(pixel) for v in pixel],
+            turned,
+        )
+        pixels = [cut(blends[change](pixel)) for pixel in pixels]
+    return 255 * torch.tensor(pixels).T.view_as(image)
 
 
 @pytest.mark.parametrize(
@@ -46,20 +58,28 @@ def test_brightness_contrast_and_saturation_are_torchvisions(factors):
     torch.testing.assert_close(apply_jitter(image, drawn(*factors))[0], by_hand(image[0], *factors), atol=2e-3, rtol=0)
 
 
-def test_hue_goes_the_way_of_hsv_and_keeps_luminance():
-    red = torch.tensor([200.0, 60.0, 60.0]) / 255
-    for turns in (0.05, -0.05, 1 / 3):
-        h = colorsys.rgb_to_hsv(*red.tolist())[0]
-        turned = turn_hue(red.view(1, 3, 1), torch.tensor([turns])).flatten()
-        hue = colorsys.rgb_to_hsv(*turned.tolist())[0]
-        assert abs((hue - h - turns + 0.5) % 1 - 0.5) < 0.06
-        assert float(turned @ torch.tensor([0.299, 0.587, 0.114])) == pytest.approx(
-            float(red @ torch.tensor([0.299, 0.587, 0.114])), abs=1e-5
-        )
-    image = torch.rand(2, 3, 4, 4, 4)
+def test_the_four_changes_come_in_the_drawn_order():
+    image, numbers = photograph(), (1.3, 0.7, 1.4, 0.1)
+    found = [apply_jitter(image, drawn(*numbers, order=order))[0] for order in permutations(range(4))]
+    for order, out in zip(permutations(range(4)), found, strict=True):
+        torch.testing.assert_close(out, by_hand(image[0], *numbers, order), atol=2e-3, rtol=0)
+    assert (torch.stack(found).amax(0) - torch.stack(found).amin(0)).max() > 10
+    both = JitterDraw(*(torch.full((2,), value) for value in numbers), order=torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0]]))
+    out = apply_jitter(image.expand(2, -1, -1, -1), both)
+    torch.testing.assert_close(out, torch.stack((found[0], found[-1])))
+
+
+@pytest.mark.parametrize("turns", [0.1, -0.1, 1 / 3, 0.5])
+def test_hue_is_that_of_hsv(turns):
+    """Against scikit-image, on colours whose two largest channels are equal and greys too."""
+    image = torch.rand(2, 3, 30)
+    image[0, :, :3] = torch.tensor([[1.0, 1.0, 0.2], [0.3, 1.0, 1.0], [1.0, 0.5, 1.0]])
+    image[0, :, 3:6] = torch.tensor([0.0, 0.4, 1.0])
+    hsv = rgb2hsv(image.double().numpy(), channel_axis=1)
+    hsv[:, 0] = (hsv[:, 0] + turns) % 1
+    expected = torch.from_numpy(hsv2rgb(hsv, channel_axis=1)).float()
+    torch.testing.assert_close(turn_hue(image, torch.full((2,), turns)), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(turn_hue(image, torch.tensor([0.0, 1.0])), image, atol=1e-5, rtol=0)
-    grey = torch.rand(1, 1, 5).expand(1, 3, 5)
-    torch.testing.assert_close(turn_hue(grey, torch.tensor([0.2])), grey, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -94,8 +114,11 @@ def test_draws():
         assert 1.39 < value.max() <= 1.4
     assert -0.1 <= draw.hue.min() < -0.099
     assert draw_jitter(2000, 2.0).brightness.min() == 0
+    assert len(draw.order.unique(dim=0)) == 24
+    assert torch.equal(draw.order.sort(1).values, torch.arange(4).expand(4000, 4))
     again = draw_jitter(4000, 0.5, torch.Generator().manual_seed(1))
     assert torch.equal(again.hue, draw.hue)
+    assert torch.equal(again.order, draw.order)
 
 
 def test_jitter_draws_and_applies_and_flat_images_survive():
