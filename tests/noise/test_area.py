@@ -35,11 +35,16 @@ def step_by_step(mask, beta, step, sign):
 @settings(max_examples=80, deadline=None)
 def test_equals_one_step_after_another(mask, beta):
     assert_array_equal(grow(mask, beta), step_by_step(mask, beta, binary_dilation, 1))
+    assert_array_equal(shrink(mask, min(beta, 1)), step_by_step(mask, min(beta, 1), binary_erosion, -1))
 
-    def step(mask):
-        return binary_erosion(mask, border_value=1)
 
-    assert_array_equal(shrink(mask, min(beta, 1)), step_by_step(mask, min(beta, 1), step, -1))
+@pytest.mark.parametrize("dims", [2, 3])
+def test_what_touches_the_edge_of_the_image_is_eroded_from_there_too(dims):
+    full = np.ones((9,) * dims, bool)
+    assert_array_equal(shrink(full, 1 - (7 / 9) ** dims), binary_erosion(full))
+    half = full.copy()
+    half[5:] = False
+    assert_array_equal(shrink(half, 1 - 3 * 7 ** (dims - 1) / half.sum()), binary_erosion(half))
 
 
 def test_the_box_is_widened_when_the_mask_outgrows_it():

@@ -61,13 +61,11 @@ def shrink(mask: Mask, beta: float) -> Mask:
     """The pixels of ``mask``, bool (*S), more than n steps along the axes from the background.
 
     n is the number of steps that comes nearest to a loss of ``beta`` times its area and leaves something. What lies
-    outside the image is no background.
+    outside the image is background, as in SciPy's ``binary_erosion``.
     """
     worse, area = mask.astype(bool), int(mask.sum())
-    view = worse[box(worse, margin=1)]
-    if view.all():
-        return worse
-    depth = steps_to(~view)
+    view = worse[box(worse, margin=0)]
+    depth = steps_to(~np.pad(view, 1))[(slice(1, -1),) * mask.ndim]
     areas = depth[view].size - np.cumsum(np.bincount(depth[view].ravel(), minlength=1))
     view &= depth > _nearest(areas, area - int(beta * area), areas > 0)
     return worse
