@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from maskmend.functional.gmm import Mixture, fit, small
+from maskmend.functional.gmm import GAIN, ROUNDS, Mixture, fit, small
 
 WIDE = Mixture(*(torch.tensor(x, dtype=torch.float64) for x in ((0.1, 0.6), (5e-4, 0.03), (0.5, 0.5))))
 
@@ -61,6 +61,21 @@ def test_decisions_know_neither_scale_nor_order(count: int, seed: int, scale: fl
     assert torch.equal(small(loss[order]), chosen[order])
     assert chosen[loss.argmin()]
     assert not chosen[loss.argmax()]
+
+
+def test_a_fit_that_converges_is_that_of_sklearn_and_decides_better() -> None:
+    mixture = pytest.importorskip("sklearn.mixture")
+    loss, is_small = draw(0, (700, 0.15, 0.06), (300, 0.4, 0.12)), torch.arange(1000) < 700
+    found = fit(value := (loss - loss.min()) / (loss.max() - loss.min()), ROUNDS, GAIN)
+    other = mixture.GaussianMixture(2, tol=1e-10, max_iter=20000, reg_covar=5e-4, means_init=[[0.1], [0.9]])
+    other.fit(value.numpy()[:, None])
+    assert found.mean.tolist() == pytest.approx(other.means_[:, 0].tolist(), abs=1e-3)
+    assert found.weight.tolist() == pytest.approx(other.weights_.tolist(), abs=1e-3)
+    right = [
+        float((small(loss, iterations=n, tolerance=t) == is_small).double().mean())
+        for n, t in ((10, 1e-2), (ROUNDS, GAIN))
+    ]
+    assert right == pytest.approx([0.910, 0.931], abs=1e-3)
 
 
 @pytest.mark.parametrize("loss", [[], [0.4], [0.3] * 5, [0.3, 0.3 + 1e-7]])

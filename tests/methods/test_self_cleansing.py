@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 from maskmend.config import load_config
 from maskmend.data.formats import read_label, write_label
 from maskmend.errors import InputError
+from maskmend.functional.gmm import GAIN, ROUNDS
 from maskmend.functional.losses import one_hot
+from maskmend.methods import self_cleansing
 from maskmend.methods.self_cleansing import Config, SelfCleansing
 from maskmend.networks import NetworkConfig, build
 from maskmend.types import IGNORE, Batch, Progress, Trust
@@ -79,7 +82,7 @@ def disks(missing: int = 3, count: int = 10) -> tuple[Tensor, Tensor]:
 
 def cleanse(cases: Cases, at: Progress = FIRST, **options: object) -> tuple[Tensor, dict[str, float]]:
     """The refined labels after one cleansing; each case has been seen once."""
-    method = SelfCleansing(Sees, Config(**options)).eval()
+    method = SelfCleansing(Sees, Config(**{"warmup": 0.1} | options)).eval()
     with torch.no_grad():
         logs = method.begin_epoch(at, cases)
     assert method.net.passes == len(cases.mine)
@@ -125,7 +128,9 @@ def test_it_comes_every_k_epochs_from_e1_on() -> None:
     came = [
         epoch
         for epoch in range(100)
-        if SelfCleansing(Sees, Config(every=20)).begin_epoch(Progress(epoch, 100, 0, 1), Cases(label, truth))
+        if SelfCleansing(Sees, Config(warmup=0.1, every=20)).begin_epoch(
+            Progress(epoch, 100, 0, 1), Cases(label, truth)
+        )
     ]
     assert came == [10, 30, 50, 70, 90]
 
@@ -166,14 +171,65 @@ def test_what_nobody_annotated_stays_unknown() -> None:
 
 
 def test_where_nothing_is_seen_nothing_changes() -> None:
-    """The region R is empty: at first there is nothing refined, later the refined mask stays."""
+    """The region R is empty: at first the given mask stays, later the refined one."""
     label, truth = disks(missing=0)
     seen = truth.clone()
     seen[0] = 0
     cases = Cases(label, seen)
-    assert not cleanse(cases, FIRST)[0][0].any()
+    assert torch.equal(cleanse(cases, FIRST)[0][0], label[0])
     cases.refined[0], cases.refined[1] = a_disk(3), 0
     assert torch.equal(cleanse(cases, SECOND)[0][0], a_disk(3))
+
+
+def test_what_neither_mask_nor_network_shows_says_nothing() -> None:
+    """Seven slices of ten are empty, and seen as empty: their losses of 0 do not make the good masks look bad."""
+    label = disks(missing=2, count=12)[0]
+    seen = torch.stack([a_disk(5.5 + i / 4 + i % 3 / 8) for i in range(12)])  # never quite the mask
+    empty = torch.zeros(28, 24, 24, dtype=torch.long)
+    refined, logs = cleanse(Cases(torch.cat((empty, label)), torch.cat((empty, seen))))
+    assert not refined[:28].any()
+    assert torch.equal(refined[30:], label[2:])
+    assert torch.equal(refined[28:30], seen[:2])
+    assert logs == {"given_kept": 0.95, "refined_kept": 0.0, "redrawn": 0.05}
+    empty_and_seen = torch.cat((empty, label[2:])), torch.cat((empty, seen[2:]))
+    assert cleanse(Cases(*empty_and_seen), separation=8)[1]["given_kept"] == 1
+
+
+def rings_and_disks() -> tuple[Tensor, Tensor]:
+    """Three labels are missing; the network sees disks right, but rings far too wide."""
+    truth = torch.stack([a_disk(7 + i / 8) + a_disk(3 + i / 8) for i in range(10)])
+    seen = torch.stack([a_disk(11 + i / 8) + a_disk(3 + i / 8) for i in range(10)])
+    label = truth.clone()
+    label[:3] = 0
+    return label, seen
+
+
+def test_a_class_is_redrawn_only_by_a_network_that_can_draw_it() -> None:
+    """Trusted rings, redrawn, are far from what is given (Dice .5), trusted disks are as given."""
+    label, seen = rings_and_disks()
+    refined, logs = cleanse(Cases(label, seen, classes=3))
+    assert torch.equal(refined[:3], (seen[:3] == 2) * 2)  # disks alone
+    assert torch.equal(refined[3:], label[3:])
+    assert logs == {"given_kept": 0.7, "refined_kept": 0.15, "redrawn": 0.15}
+    for competence in (0.0, 0.3):
+        assert torch.equal(cleanse(Cases(label, seen, classes=3), competence=competence)[0][:3], seen[:3])
+    assert torch.equal(cleanse(Cases(label.sign(), seen.sign()))[0], label.sign())
+
+
+def test_a_case_without_a_label_is_drawn_all_the_same() -> None:
+    label, seen = rings_and_disks()
+    label[9] = IGNORE
+    trust = torch.tensor([int(Trust.NOISY)] * 9 + [int(Trust.UNLABELED)])
+    assert torch.equal(cleanse(Cases(label, seen, classes=3, trust=trust))[0][9], seen[9])
+
+
+def test_the_mixture_is_fitted_as_long_as_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it converges; or ten rounds at DivideMix's tolerance."""
+    asked = []
+    monkeypatch.setattr(self_cleansing, "small", lambda loss, *how: asked.append(how) or loss < 1)
+    for options in ({}, {"em_steps": 10, "em_tol": 0.01}):
+        cleanse(Cases(*disks()), **options)
+    assert asked == [(True, 0.0, ROUNDS, GAIN), (True, 0.0, 10, 0.01)]
 
 
 def test_ranks_decide_as_one() -> None:
@@ -182,7 +238,7 @@ def test_ranks_decide_as_one() -> None:
 
     class Rank(Cases):
         def gather(self, index: Tensor, value: Tensor) -> Tensor:
-            evidence = [SelfCleansing(Sees, Config()).look(b, True).evidence for b in Cases(label, truth).scan()]
+            evidence = [SelfCleansing(Sees, Config()).look(b).evidence for b in Cases(label, truth).scan()]
             everything = torch.cat(evidence)
             assert torch.equal(everything[list(self.mine)], value)
             return everything
@@ -217,7 +273,7 @@ def test_a_clean_class_has_the_word_over_a_redrawn_one() -> None:
     label[0][label[0] == 2] = 0
     seen[:, 8:12] = seen[:, 8:12].sign() * 2  # disks reach into the rings, in all cases alike
     assert (seen[0][label[0] == 1] == 2).any()
-    refined, _ = cleanse(Cases(label, seen, classes=3))
+    refined, _ = cleanse(Cases(label, seen, classes=3), competence=0.5)
     assert torch.equal(refined[0] == 1, label[0] == 1)
     assert torch.equal(refined[0] == 2, a_disk(4).bool())
 
@@ -303,7 +359,8 @@ def test_a_grid_that_does_not_divide_is_refused() -> None:
     ("epoch", "later"), [(0, 0), (49, 0), (50, 0), (100, 0.25), (249, 199 / 200), (250, 1), (499, 1)]
 )
 def test_the_weights_of_eq_8(epoch: int, later: float) -> None:
-    assert SelfCleansing(Sees, Config()).later(Progress(epoch, 500, 0, 1)) == pytest.approx(later)
+    for warmup in (0.1, 50):
+        assert SelfCleansing(Sees, Config(warmup=warmup)).later(Progress(epoch, 500, 0, 1)) == pytest.approx(later)
 
 
 def test_the_loss_of_eq_7() -> None:
@@ -311,7 +368,8 @@ def test_the_loss_of_eq_7() -> None:
     image, label, refined = torch.randn(3, 2, 6, 6), torch.randint(-1, 2, (3, 6, 6)), torch.randint(0, 2, (3, 6, 6))
     batch = Batch(image, label, torch.ones(3), torch.arange(3), {"refined": refined})
     seen: list[Tensor] = []
-    SelfCleansing(Sees, Config()).step(batch, Progress(100, 500, 0, 1), lambda loss, group="main": seen.append(loss))
+    method = SelfCleansing(Sees, Config(warmup=50))
+    method.step(batch, Progress(100, 500, 0, 1), lambda loss, group="main": seen.append(loss))
     p = torch.sigmoid(image[:, 1] - image[:, 0])  # two logits' softmax is the paper's sigmoid
 
     def dice(y: Tensor) -> Tensor:
@@ -323,9 +381,59 @@ def test_the_loss_of_eq_7() -> None:
 
 
 def test_a_run_of_few_epochs_has_its_cleansing() -> None:
-    method = SelfCleansing(Sees, Config())
+    method = SelfCleansing(Sees, Config(warmup=0.1))
     assert [method.first(Progress(0, epochs, 0, 1)) for epochs in (1, 2, 10, 30, 500)] == [1, 1, 1, 3, 50]
     assert method.later(Progress(0, 2, 0, 1)) == 0
+
+
+# ------------------------------------------------------------------------------------------------- when it begins
+
+
+def e1(losses: Callable[[float], float], epochs: int) -> int | None:
+    """The epoch in which the first cleansing comes, with these losses of the given labels by epoch."""
+    method, label = SelfCleansing(Sees, Config(every=epochs)), disks()
+    for epoch in range(epochs):
+        at = Progress(epoch, epochs, 2 * epoch, 2)
+        assert method.later(at) == 0
+        if method.begin_epoch(at, Cases(*label)):
+            assert method.first(at) == epoch
+            return epoch
+        method.curve[0] += 2 * losses(epoch)  # two steps
+    return None
+
+
+@pytest.mark.parametrize(
+    ("losses", "epochs", "began"),
+    [
+        (lambda t: 0.2 + 0.6 * math.exp(-t / 2), 24, 8),
+        (lambda t: 0.2 + 0.6 * math.exp(-t / 20), 500, 100),
+        (lambda t: 0.2 + 0.7 / (1 + math.exp(t - 8)), 30, 14),  # a plateau, then a fall
+        (lambda t: 0.9 - 0.001 * (t % 3), 30, None),  # nothing is learned
+        (lambda t: 0.9 - 0.6 * t / 500, 500, 300),  # so late even where it falls to the end
+        (lambda t: 0.9 - 0.6 * min(t, 60) / 60, 500, 100),
+        (lambda t: math.nan, 30, None),
+    ],
+)
+def test_it_begins_when_learning_has_settled(losses: Callable[[float], float], epochs: int, began: int | None) -> None:
+    assert e1(losses, epochs) == began
+
+
+def test_what_it_has_seen_of_the_losses_survives_a_resume() -> None:
+    method, again = SelfCleansing(Sees, Config()), SelfCleansing(Sees, Config())
+    batch = Batch(torch.randn(2, 2, 6, 6), torch.ones(2, 6, 6).long(), torch.ones(2), torch.arange(2), {})
+    batch.maps["refined"] = batch.label
+    logs = method.step(batch, Progress(0, 30, 0, 1), lambda loss, group="main": None)
+    assert method.curve[0] == logs["given"]
+    method.began.fill_(7)
+    again.load_state_dict(method.state_dict())
+    assert again.first(Progress(9, 30, 9, 1)) == 7
+    assert torch.equal(again.curve, method.curve)
+
+
+@pytest.mark.parametrize("warmup", ["1.5", "-1", "soon", ".inf", "1e400"])
+def test_a_warmup_that_is_none_is_refused(warmup: str) -> None:
+    with pytest.raises(InputError, match=r"method\.warmup"):
+        load_config(method="self_cleansing", overrides=[f"method.warmup={warmup}"])
 
 
 # ------------------------------------------------------------------------------------------------- presets, all of it
@@ -345,10 +453,12 @@ def test_presets_take_a_step(preset: Path) -> None:
 
 
 def test_the_papers_numbers_are_the_defaults() -> None:
-    """K aside, which is 64 at the paper's sizes."""
+    """K aside, which is 64 at the paper's sizes; and what is ours, so that no masks get worse."""
     default, paper = Config(), load_config(PRESETS / "paper_hcc.yaml")
     _, settings = paper.method_parts()
-    assert settings.model_copy(update={"grid": None}) == default
+    assert settings.model_copy(update={"grid": None, "warmup": "auto", "competence": 0.8}) == default
+    assert SelfCleansing(Sees, settings).first(Progress(0, 500, 0, 1)) == 50
+    assert settings.competence == 0
     method = SelfCleansing(Sees, default)
     assert method.cell((256, 256)) == SelfCleansing(Sees, settings).cell((256, 256))
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 NO_RANGE = 1e-6
 """Losses that differ by less are all alike."""
+ROUNDS, GAIN = 1000, 1e-6
+"""Enough rounds, and a gain of the mean log likelihood small enough, for a fit to have converged."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Mixture:
 def fit(value: Tensor, iterations: int = 10, tolerance: float = 1e-2, floor: float = 5e-4) -> Mixture:
     """A mixture fitted by expectation and maximisation to values (N,) in [0, 1]; the start is a cut at 0.5.
 
-    ``tolerance``: gain of the mean log likelihood below which it stops; ``floor`` is added to the variances. Both, and
-    the ``iterations``, are those of DivideMix's code (Li et al., ICLR 2020), for the paper gives none. The start is
+    ``iterations``: at most so many rounds; ``tolerance``: gain of the mean log likelihood below which it stops;
+    ``floor`` is added to the variances. All three are those of DivideMix's code (Li et al., ICLR 2020). The start is
     ours: without random numbers, every rank and every resumed run finds the same.
     """
     value = value.double()
@@ -49,17 +51,19 @@ def fit(value: Tensor, iterations: int = 10, tolerance: float = 1e-2, floor: flo
     return Mixture(mixture.mean[order], mixture.var[order], mixture.weight[order])
 
 
-def small(loss: Tensor, monotone: bool = True, separation: float = 0.0) -> Tensor:
+def small(
+    loss: Tensor, monotone: bool = True, separation: float = 0.0, iterations: int = ROUNDS, tolerance: float = GAIN
+) -> Tensor:
     """Which losses (N,) belong to the Gaussian of the smaller mean, (N,) bool; all, where they are all alike. Eqs. 1-3.
 
     ``monotone``: none below its mean is refused, and none above the other's taken: a wide Gaussian reaches past a
     narrow one on both sides. ``separation``: all are small if the Gaussians lie no further apart, for a mixture also
-    splits losses of one kind.
+    splits losses of one kind. ``iterations``, ``tolerance``: of ``fit``.
     """
     if not len(loss) or (span := loss.max() - loss.min()) < NO_RANGE:
         return torch.ones_like(loss, dtype=torch.bool)
     value = (loss - loss.min()).double() / span
-    mixture = fit(value)
+    mixture = fit(value, iterations, tolerance)
     if separation and mixture.separation <= separation:
         return torch.ones_like(loss, dtype=torch.bool)
     chosen = mixture.posterior(value) > 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field, field_validator
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import types
 from ..errors import InputError
-from ..functional.gmm import small
+from ..functional.gmm import GAIN, ROUNDS, small
 from ..functional.losses import dice_by_class, one_hot
 from ..functional.packed import Packed
 from ..functional.prototypes import common_divisors, likeness, prototypes
@@ -29,8 +29,10 @@ PIXELS = 2**22  # in one batch of a cleansing, which sees cases whole
 class Config(types.Config):
     """Defaults are the paper's, Secs. 2.2 to 2.4, but for what is said to be ours."""
 
-    warmup: float = Field(
-        0.1, ge=0, lt=1, description="E1: share of the run before cleansing, an epoch at least (Eq. 8)"
+    warmup: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+        "auto",
+        description="E1, epoch of the first cleansing (Eq. 8; 50 of 500); below 1 a share of the run, an epoch at "
+        "least; auto: once the loss has settled (ours)",
     )
     handover: float = Field(0.5, ge=0, le=1, description="E2: share of the run after which refined labels alone teach")
     every: int = Field(5, ge=1, description="k: epochs between cleansings (Sec. 2.4)")
@@ -39,6 +41,17 @@ class Config(types.Config):
         True, description="below the clean losses' mean all is clean, above the noisy ones' none (ours)"
     )
     separation: float = Field(0.0, ge=0, description="all is clean if the Gaussians lie closer, in sd (ours; 0 is off)")
+    em_steps: int = Field(ROUNDS, ge=1, description="most rounds of a mixture's fit (not given; DivideMix's code: 10)")
+    em_tol: float = Field(
+        GAIN, ge=0, description="gain of its mean log likelihood that ends it (DivideMix's code: 0.01)"
+    )
+    competence: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="a class is redrawn only if the redrawn and the given masks of cases that the filter trusts have "
+        "this Dice, in the median (ours; 0 is off)",
+    )
     redraw: Literal["prototypes", "average", "prediction"] = Field(
         "prototypes", description="LCM: by representative cells; by the region's mean; the prediction itself (Table 4)"
     )
@@ -48,6 +61,13 @@ class Config(types.Config):
     sigma: float = Field(0.7, ge=0, lt=1, description="a cell is a prototype above this representation (Eq. 5)")
     mu: float = Field(0.7, ge=0, lt=1, description="a pixel is foreground above this likeness to prototypes (Eq. 6)")
     tidy: float = Field(0.1, ge=0, le=1, description="parts and holes below this share of the mask go (Sec. 2.3)")
+
+    @field_validator("warmup")
+    @classmethod
+    def _whole(cls, warmup: float | str) -> float | str:
+        if isinstance(warmup, float) and warmup >= 1 and warmup % 1:
+            raise ValueError("it should be auto, a share below 1, or a whole number of epochs")
+        return warmup
 
     @field_validator("grid")
     @classmethod
@@ -61,7 +81,8 @@ class Config(types.Config):
 class Draft:
     """What one pass found out about a batch, kept until all ranks' losses are known. F foreground classes, on the CPU.
 
-    evidence (B, 3, F) float64: the losses L and L' of Eq. 1, and 1 where the network sees the class at all.
+    evidence (B, 4, F) float64: the losses L and L' of Eq. 1; that of the redrawn mask against the given one; and 1
+    where the network sees the class at all.
     given, refined (B, *S); redrawn (B, F, *S) from ``redraw``.
     """
 
@@ -73,6 +94,8 @@ class Draft:
 
 
 class SelfCleansing(Method):
+    curve: Tensor
+    began: Tensor
     paper = "Dong et al., Deep Self-Cleansing for Medical Image Segmentation with Noisy Labels, arXiv 2409.05024, 2024"
     defaults: ClassVar[Mapping[str, Any]] = {
         "network": {"name": "residual_unet"},
@@ -84,6 +107,8 @@ class SelfCleansing(Method):
     def __init__(self, build: Build, config: Config) -> None:
         super().__init__()
         self.net, self.config = build(), config
+        self.register_buffer("curve", torch.zeros(3))  # losses: sum of this span; means of the first and of the last
+        self.register_buffer("began", torch.tensor(-1))  # E1, once the loss has settled
 
     def check(self, train: TrainSet) -> None:
         if (grid := self.config.grid) is None:
@@ -106,51 +131,77 @@ class SelfCleansing(Method):
         refined = dice_by_class(prob, batch.maps["refined"]).mean()
         loss = (1 - later) * given + later * refined  # Eq. 7
         update(loss)
+        self.curve[0] += given.detach()
         return {"loss": loss, "given": given, "refined": refined}
 
     def predict(self, image: Tensor) -> Tensor:
         prob: Tensor = self.net(image).float().softmax(1)
         return prob
 
-    def first(self, at: Progress) -> int:
-        """The epoch of the first cleansing, E1."""
-        return max(1, round(self.config.warmup * at.epochs))
+    def first(self, at: Progress) -> int | None:
+        """The epoch of the first cleansing, E1; None while it is not known."""
+        warmup = self.config.warmup
+        if warmup == "auto":
+            return int(self.began) if self.began >= 0 else None
+        return int(warmup) if warmup >= 1 else max(1, round(warmup * at.epochs))
 
     def later(self, at: Progress) -> float:
         """Weight of the refined labels, lambda2. Eq. 8."""
-        first = self.first(at)
+        if (first := self.first(at)) is None:
+            return 0.0
         return ramp(at.epoch, first, max(first + 1, self.config.handover * at.epochs))
 
+    def settled(self, at: Progress) -> bool:
+        """Whether the loss of the given labels has fallen and stopped falling; asked at the start of each epoch.
+
+        It compares means over spans of a twentieth of the run, two epochs at least: the last lies a tenth of the first
+        below it, and of the whole fall less than a tenth is that from the last but one.
+        """
+        span = max(2, round(at.epochs / 20))
+        if at.epoch == 0 or at.epoch % span:
+            return False
+        total, first, before = self.curve.tolist()
+        now = total / (span * at.steps)
+        first = first if at.epoch > span else now
+        self.curve.copy_(self.curve.new_tensor((0, first, now)))
+        fall = first - now
+        return bool(fall > 0.1 * first and before - now < 0.1 * fall)
+
     def begin_epoch(self, at: Progress, train: TrainSet) -> Logs:
-        age = at.epoch - self.first(at)
-        if age < 0 or age % self.config.every:
+        if self.config.warmup == "auto" and self.began < 0 and self.settled(at):
+            self.began.fill_(at.epoch)
+        first = self.first(at)
+        if first is None or at.epoch < first or (at.epoch - first) % self.config.every:
             return {}
         several = min(8, max(1, PIXELS // max(map(math.prod, train.shapes))))
-        drafts = [self.look(batch.to(self.device), first=age == 0) for batch in train.scan(several)]
+        drafts = [self.look(batch.to(self.device)) for batch in train.scan(several)]
         index = torch.cat([torch.empty(0, dtype=torch.int64), *(d.index for d in drafts)])
         evidence = torch.cat([torch.empty(0, dtype=torch.float64), *(d.evidence for d in drafts)])
-        keep = self.filter(train.gather(index, evidence), train.trust, first=age == 0)
+        keep = self.filter(train.gather(index, evidence), train.trust, first=at.epoch == first)
         for d in drafts:
             train.write("refined", d.index, merge(d.given.open(), d.refined.open(), d.redrawn.open(), keep[d.index]))
         given, both = keep[:, 0].double().mean(), keep.any(1).double().mean()
         return {"given_kept": given, "refined_kept": both - given, "redrawn": 1 - both}
 
-    def look(self, batch: Batch, first: bool) -> Draft:
+    def look(self, batch: Batch) -> Draft:
         """The one forward pass of a cleansing: losses, and a new mask of every class, should it be wanted."""
         features = cast(Any, self.net).features(batch.image)
         logits = cast(Any, self.net).head(features)
         classes, unlabelled = logits.shape[1], batch.trust == Trust.UNLABELED
         given = torch.where(unlabelled.view(-1, *[1] * (batch.label.ndim - 1)), 0, batch.label)
-        refined = torch.zeros_like(given) if first else batch.maps["refined"]  # Y' is empty at first (Sec. 2.2)
+        refined = batch.maps["refined"]
         predicted = logits.argmax(1).masked_fill(given == IGNORE, IGNORE)
         regions = one_hot(predicted, classes)[:, 1:].bool()
+        redrawn = self.redraw(features, regions).masked_fill((given == IGNORE).unsqueeze(1), 0)
         losses = [overlap_loss(predicted, y, classes)[:, 1:] for y in (given, refined)]  # Eq. 1
+        masks = one_hot(given, classes)[:, 1:].long().flatten(0, 1)
+        apart = overlap_loss((redrawn > 0).long().flatten(0, 1), masks, 2)[:, 1].view_as(losses[0])
         return Draft(
             index=batch.index.cpu(),
-            evidence=torch.stack([*losses, regions.flatten(2).any(2).double()], 1).cpu(),
+            evidence=torch.stack([*losses, apart, regions.flatten(2).any(2).double()], 1).cpu(),
             given=Packed.of(given.short()),
             refined=Packed.of(refined.short()),
-            redrawn=Packed.of(self.redraw(features, regions)),
+            redrawn=Packed.of(redrawn),
         )
 
     def redraw(self, features: Tensor, regions: Tensor) -> Tensor:
@@ -174,18 +225,36 @@ class SelfCleansing(Method):
         return tuple(n // k for n, k in zip(shape, per_axis(self.config.grid, len(shape)), strict=True))
 
     def filter(self, evidence: Tensor, trust: Tensor, first: bool) -> Tensor:
-        """LFM: which given and which refined masks stay, (N, 2, F) bool; those known to be clean stay as given."""
-        loss, refined_loss, found = evidence.unbind(1)
-        labelled, cfg = trust != Trust.UNLABELED, self.config
-        keep = torch.zeros_like(evidence[:, :2], dtype=torch.bool)
-        keep[:, 1] = found == 0  # where R is empty nothing can be redrawn
-        for k in range(found.shape[1]) if cfg.filter else ():
-            clean = small(loss[labelled, k], cfg.monotone, cfg.separation)  # GMM-1: Y by L. Eqs. 2, 3
-            keep[labelled, 0, k] = clean | (not found[:, k].any())  # a class never seen says nothing about its labels
-            if not first:
-                keep[:, 1, k] |= small(refined_loss[:, k], cfg.monotone, cfg.separation)  # GMM-2: Y' by L'
-        keep[trust == Trust.CLEAN, 0] = True
-        return keep
+        """LFM: which given and which refined masks stay, (N, 2, F) bool; those known to be clean stay as given.
+
+        Refined masks that cannot be redrawn stay, too; at first they are the given ones. A case where neither a mask
+        nor the network shows the class says nothing and is left out of that mixture.
+        """
+        loss, refined_loss, apart, seen = evidence.unbind(1)
+        found, labelled = seen > 0, (trust != Trust.UNLABELED).unsqueeze(1)
+        shown, refined_shown = found | (loss > 0), found | (refined_loss > 0)
+        given, refined = torch.ones_like(found), torch.zeros_like(found)
+        for k in range(found.shape[1]) if self.config.filter else ():
+            given[:, k] = self.clean(loss[:, k], labelled[:, 0] & shown[:, k])  # GMM-1: Y by L. Eqs. 2, 3
+            if not first:  # Y' is empty at first (Sec. 2.2)
+                refined[:, k] = self.clean(refined_loss[:, k], refined_shown[:, k])  # GMM-2: Y' by L'
+        given = (given & labelled) | (trust == Trust.CLEAN).unsqueeze(1)
+        able = self.able(apart, given & shown)
+        if not self.config.filter:
+            given &= (trust == Trust.CLEAN).unsqueeze(1)
+        return torch.stack((given, refined | ~found | (labelled & ~able)), 1)
+
+    def clean(self, loss: Tensor, shown: Tensor) -> Tensor:
+        """Which losses (N,) are of clean masks, (N,) bool, by the mixture of those ``shown``; the others are."""
+        cfg, clean = self.config, torch.ones_like(shown)
+        clean[shown] = small(loss[shown], cfg.monotone, cfg.separation, cfg.em_steps, cfg.em_tol)
+        return clean
+
+    def able(self, apart: Tensor, trusted: Tensor) -> Tensor:
+        """Classes that may be redrawn, (F,) bool: 1 - ``apart`` (N, F) is the Dice of redrawn and given masks, and its
+        median over ``trusted`` ones, among which a few are wrong, is enough."""
+        agreement = [1 - a[t].median() if t.any() else a.new_zeros(()) for a, t in zip(apart.T, trusted.T, strict=True)]
+        return torch.stack(agreement) >= self.config.competence
 
 
 def per_axis(grid: int | tuple[int, ...], dims: int) -> tuple[int, ...]:
