@@ -86,13 +86,16 @@ def test_a_killed_hook_leaves_nothing_behind(store: RefinedStore) -> None:
     assert (resumed.read("b") == 2).all()
 
 
-def test_prune_keeps_what_it_is_told_and_the_present(store: RefinedStore) -> None:
+def test_prune_keeps_what_it_is_told_the_present_and_the_one_before_each(store: RefinedStore) -> None:
     for value in range(1, 5):
         store.write("a", label(value), GIVEN)
         store.commit()
     store.prune({2})
-    assert sorted(path.name for path in store.folder.iterdir()) == ["000002", "000004"]
+    assert sorted(path.name for path in store.folder.iterdir()) == ["000001", "000002", "000003", "000004"]
+    store.prune(set())
+    assert sorted(path.name for path in store.folder.iterdir()) == ["000003", "000004"]
     assert (store.read("a") == 4).all()
+    assert (store.before("a") == 3).all()
 
 
 def test_what_has_a_folder_lives_beside_the_labels(store: RefinedStore) -> None:

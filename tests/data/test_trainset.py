@@ -454,6 +454,23 @@ def test_a_cut_from_a_refined_label_fits_its_image(make_dataset: Make, caseset: 
     assert torch.equal(batch.maps["refined"], 1 - batch.label)
 
 
+def test_a_refinement_is_undone(make_dataset: Make, caseset: Callable[..., CaseSet]) -> None:
+    cases = caseset(dataset_of(make_dataset, every_shape()))
+    given = list(refined_of(cases))
+    refine(cases, lambda refined, index: torch.where(refined == IGNORE, refined, 1 - refined))
+    once = list(refined_of(cases))
+    refine(cases, lambda refined, index: torch.where(refined == IGNORE, refined, 0))
+    for expected in (once, list(refined_of(cases))):  # undoing twice is doing it again
+        cases.undo()
+        cases.commit()
+        assert all(map(torch.equal, refined_of(cases), expected))
+    again = caseset(dataset_of(make_dataset, every_shape()))
+    refine(again, lambda refined, index: torch.where(refined == IGNORE, refined, 1 - refined))
+    again.undo()
+    again.commit()
+    assert all(map(torch.equal, refined_of(again), given))
+
+
 def test_targets_are_written_cropped_and_rolled_back(make_dataset: Make, caseset: Callable[..., CaseSet]) -> None:
     """Shares of two foreground classes, one of them the image itself: they are where the image is, in every patch."""
     data = dataset_of(make_dataset, [(40, 44, 48), (36, 60, 12)], classes=3)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from maskmend.config import load_config
-from maskmend.functional.schedule import ramp
 from maskmend.functional.select import class_weight
 from maskmend.methods.sp_guided import Config, SPGuided, raised
 from maskmend.types import Batch, Progress
@@ -108,7 +107,7 @@ def test_the_papers_step_and_relabelling(keep: float, golden: Callable[[str], Ar
     options = preset("paper_isic") | {"tau": 1 - keep}
     for image in range(3):
         method, batch = a_method(arrays, **options), a_batch(arrays).rows(torch.tensor([image]))
-        logs = method.step(batch, Progress(0, 200, 0, 1), lambda loss, group="main": loss.backward())
+        logs = method.step(batch, Progress(3, 200, 0, 1), lambda loss, group="main": loss.backward())
         assert logs["loss"].item() == pytest.approx(paper[f"R{keep}/loss_per_image"][image], rel=1e-5)
         assert float(method.gap[0]) == pytest.approx(paper[f"R{keep}/gap_per_image"][image], rel=1e-5)
         z1, z2 = (net.logits.detach()[image : image + 1] for net in (method.net1, method.net2))
@@ -124,9 +123,14 @@ def test_the_papers_step_and_relabelling(keep: float, golden: Callable[[str], Ar
 
 @pytest.mark.parametrize("keep", [0.9796, 0.9335])
 def test_the_released_ramp(keep: float, golden: Callable[[str], Arrays]) -> None:
-    epochs = load_config(PRESETS / "released_isic.yaml").method["tau_epochs"]
-    ours = [(1 - keep) * ramp(epoch, 0, epochs) for epoch in range(201)]
-    np.testing.assert_allclose(ours, golden("sp_gsd_sp_step")[f"pfr_R{keep}"], atol=1e-12)
+    """Its epoch 0 does not train: the trained ones drop a quarter of the share, a half, three quarters, all of it."""
+    arrays, applied = golden("sp_gsd_sp_step"), []
+    method = a_method(arrays, **preset("released_isic") | {"tau": (1 - keep, 1 - keep)})
+    method.keep = lambda classes, risen: applied.append((1 - keep) * risen) or [1.0, 1.0]
+    for epoch in range(200):
+        method.step(a_batch(arrays), Progress(epoch, 200, epoch, 1), lambda loss, group="main": None)
+    np.testing.assert_allclose(applied, arrays[f"pfr_R{keep}"][1:], atol=1e-12)
+    assert np.allclose(applied[:5], np.array([0.25, 0.5, 0.75, 1, 1]) * (1 - keep))
 
 
 def test_how_the_released_share_kept_grows(golden: Callable[[str], Arrays]) -> None:

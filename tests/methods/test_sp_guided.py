@@ -65,10 +65,14 @@ class Cases:
     def write(self, name: str, index: Tensor, value: Tensor) -> None:
         assert name == "refined"
         self.written += 1
+        self.before = self.batch.maps["refined"].clone()
         self.batch.maps["refined"][index] = value
 
+    def undo(self) -> None:
+        self.batch.maps["refined"].copy_(self.before)
 
-def step(method: SPGuided, batch: Batch, epoch: int = 0) -> dict[str, float]:
+
+def step(method: SPGuided, batch: Batch, epoch: int = 9) -> dict[str, float]:
     logs = method.step(batch, Progress(epoch, 50, epoch, 1), lambda loss, group="main": loss.backward())
     return {name: float(torch.as_tensor(value).detach()) for name, value in logs.items()}
 
@@ -210,15 +214,34 @@ def test_it_relabels_with_the_networks_of_the_largest_gap_and_stops_without_gain
     train.batch.maps["refined"].copy_(a_batch().label)
     assert tell(method, [0.25, 0.3], train) == [1, 2]
     assert not method.finished()
-    tell(method, [0.3, 0.2, 0.1], train)  # never above its first value
+    assert train.written == 2
+    assert (train.batch.maps["refined"] != train.before).any()
+    tell(method, [0.3, 0.2, 0.1], train)  # never above its first value: the second relabelling did not help
     assert method.finished()
     assert train.written == 2
+    assert torch.equal(train.batch.maps["refined"], train.before)
+    torch.testing.assert_close(method.net1.net.bias, start + 5)  # as it relabelled
+
+
+def test_it_does_not_relabel_before_the_gap_has_risen() -> None:
+    method, train = SPGuided(Counting, Config(tau=0.4, patience=2)), Cases(a_batch())
+    start = method.net1.net.bias.clone()
+    assert tell(method, [0.5, 0.4, 0.3, 0.2, 0.1, 0.3], train) == [0] * 6
+    torch.testing.assert_close(method.net1.net.bias, start + 6)
+    assert tell(method, [0.6, 0.5, 0.5], train) == [0, 0, 1]
+    torch.testing.assert_close(method.net1.net.bias, start + 7)
+
+
+def test_a_gap_below_0_is_none() -> None:
+    """The largest gap starts at 0, as in the released code."""
+    method, train = SPGuided(Counting, Config(tau=0.4, patience=2, rounds=1, rollback=False)), Cases(a_batch())
+    assert tell(method, [-0.3, -0.2], train) == [0, 1]
 
 
 def test_it_stops_where_relabelling_changes_nothing() -> None:
     method, batch = SPGuided(Counting, Config(tau=0.4, patience=1)), a_batch()
     batch.trust[:] = Trust.CLEAN
-    tell(method, [0.3, 0.2], Cases(batch))
+    tell(method, [0.2, 0.3, 0.2], Cases(batch))
     assert method.finished()
 
 
@@ -245,12 +268,12 @@ def test_a_fixed_epoch_ends_a_round_whatever_the_gap_does() -> None:
 
 @pytest.mark.parametrize("gap", ["superpixel", "pixel"])
 def test_the_gap_waits_for_tau(gap: str) -> None:
-    for from_start, counted in ((False, 1), (True, 2)):
+    for from_start, counted in ((False, 2), (True, 3)):
         method = SPGuided(Counting, Config(tau=0.4, tau_epochs=2, gap=gap, gap_from_start=from_start))
         batch = a_batch()
         for epoch in range(3):
             step(method, batch, epoch)
-        assert method.gap[1] == counted  # in epoch 0 nothing is dropped, so there is no gap
+        assert method.gap[1] == counted
         assert method.gap[0] > 0
 
 

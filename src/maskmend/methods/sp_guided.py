@@ -40,7 +40,9 @@ class Config(types.Config):
         0.05,
         description="share of pixels believed wrong at first, 1 - R (Sec. 3.2); one for each class by ranking=class",
     )
-    tau_epochs: int = Field(0, ge=0, description="epochs until tau is fully applied (released: 4)")
+    tau_epochs: int = Field(
+        4, ge=0, description="epoch from which tau is fully applied, in equal steps (Co-teaching, Sec. 2.2; released)"
+    )
     agreement: float = Field(0.65, ge=0, le=1, description="lambda of Eq. 2: weight of agreement against the labels")
     unit: Literal["superpixel", "part", "pixel"] = Field(
         "superpixel", description="what is kept or relabelled: whole superpixels; their parts of one class (released)"
@@ -81,7 +83,7 @@ class SPGuided(Method):
         self.maps: tuple[str, ...] = ("refined",) if config.unit == "pixel" else ("superpixel", "refined")
         self.best = nn.ModuleList([frozen_copy(net) for net in self.nets]) if config.rollback else nn.ModuleList()
         self.register_buffer("gap", torch.zeros(2))  # of this epoch: sum, steps
-        self.register_buffer("largest", torch.tensor(-torch.inf))  # gap in this round
+        self.register_buffer("largest", torch.tensor(0.0))  # gap in this round
         self.register_buffer("rises", torch.tensor(0))  # new maxima of the gap in this round
         self.register_buffer("stale", torch.tensor(0))  # epochs since the last
         self.register_buffer("round", torch.tensor(0))  # relabellings so far
@@ -98,7 +100,7 @@ class SPGuided(Method):
         cfg, label, valid = self.config, batch.maps["refined"], batch.maps["refined"] != IGNORE
         z1, z2 = self.net1(batch.image), self.net2(batch.image)
         units = self.units(z1.detach(), z2.detach(), batch)  # Eqs. 1, 2
-        keep = self.keep(z1.shape[1], risen=ramp(at.epoch, 0, cfg.tau_epochs))
+        keep = self.keep(z1.shape[1], risen=ramp(at.epoch + 1, 0, cfg.tau_epochs))
         kept = self.select(units, keep, cfg.at_quota)  # Eq. 3
         clean = unpool(kept, self.place(batch, units)) & valid
 
@@ -155,40 +157,55 @@ class SPGuided(Method):
     def watched(self, at: Progress) -> bool:
         """Whether the gap counts: a relabelling may follow, and tau no longer rises."""
         cfg, rounds = self.config, int(self.round)
-        rising = rounds == 0 and at.epoch < cfg.tau_epochs and not cfg.gap_from_start
+        rising = rounds == 0 and at.epoch + 1 < cfg.tau_epochs and not cfg.gap_from_start
         return (cfg.rounds is None or rounds < cfg.rounds) and not rising
 
     # --- stopping and label refinement -------------------------------------------------------------------------------
 
     def begin_epoch(self, at: Progress, train: TrainSet) -> Logs:
-        """Once the gap has stopped rising, relabel with the networks of its maximum; stop where that does not help."""
+        """Once the gap has stopped rising, relabel with the networks of its maximum.
+
+        A relabelling after which the gap does not rise did not help: labels and networks go back to those before it,
+        and training is over.
+        """
         if not self.gap[1]:
             return {}
         gap = self.gap[0] / self.gap[1]
         self.gap.zero_()
+        self.watch(gap)
+        if not self.due(at):
+            return {"gap": gap}
+        rose = bool(self.rises > 1)
+        helped = rose or self.config.rounds is not None or (self.config.stop is not None and not self.round)
+        if rose or not helped:
+            for best, net in zip(self.best, self.nets, strict=False):
+                net.load_state_dict(best.state_dict())
+        changed = self.relabel(train) if helped else 0
+        if not helped:
+            train.undo()
+        self.over.fill_(self.config.rounds is None and not changed)
+        self.round += 1
+        for state, start in ((self.largest, 0), (self.rises, 0), (self.stale, 0), (self.began, at.epoch)):
+            state.fill_(start)
+        return {"gap": gap, "round": self.round}
+
+    def watch(self, gap: Tensor) -> None:
+        """Count the maxima of the gap (), and keep the networks of the last that is above the first."""
         self.stale += 1
         if gap > self.largest:
             self.largest.copy_(gap)
             self.rises += 1
             self.stale.zero_()
-            for best, net in zip(self.best, self.nets, strict=False):
+            for best, net in zip(self.best if self.rises > 1 else (), self.nets, strict=False):
                 best.load_state_dict(net.state_dict())
-        if not self.due(at):
-            return {"gap": gap}
-        for best, net in zip(self.best, self.nets, strict=False):
-            net.load_state_dict(best.state_dict())
-        helped = self.round == 0 or self.rises > 1  # else the gap "no longer shows the rising trend" (Sec. 3.2)
-        changed = self.relabel(train) if helped or self.config.rounds is not None else 0
-        self.over.fill_(self.config.rounds is None and not changed)
-        self.round += 1
-        for state, start in ((self.largest, -torch.inf), (self.rises, 0), (self.stale, 0), (self.began, at.epoch)):
-            state.fill_(start)
-        return {"gap": gap, "round": self.round}
 
     def due(self, at: Progress) -> bool:
-        """Whether the round is over."""
-        stop, patience = self.config.stop, self.config.patience
-        return bool(self.stale >= patience if stop is None else at.epoch - self.began >= stop)
+        """Whether the round is over. The first has not learned anything before its gap has risen."""
+        cfg = self.config
+        if cfg.stop is not None:
+            return bool(at.epoch - self.began >= cfg.stop)
+        risen = self.rises > 1 or self.round > 0 or cfg.rounds is not None
+        return bool(risen and self.stale >= cfg.patience)
 
     def finished(self) -> bool:
         return bool(self.over)
