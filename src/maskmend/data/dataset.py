@@ -19,7 +19,8 @@ import numpy as np
 from ..errors import InputError
 from ..progress import track
 from ..types import IGNORE, Trust
-from .formats import ENDINGS, Array, Geometry, Picture, read_image, read_label, write_json
+from .align import aligned, apart
+from .formats import ENDINGS, Array, Picture, read_image, read_label, write_json
 from .layout import Header, find_images, nearest, read_header, read_supervision, spelt
 
 
@@ -97,7 +98,7 @@ def open_dataset(root: Path) -> Dataset:
 def check_dataset(dataset: Dataset, cases: Sequence[Case] | None = None) -> None:
     """Read every file (of ``cases``, if given) and raise InputError at the first that cannot be trained or tested on.
 
-    Warns where an image and its label have another origin or direction.
+    Warns where an image and its label have another origin or direction, and one has a bare header.
     """
     displaced: list[str] = []
     dims: tuple[int, str] | None = None
@@ -106,7 +107,7 @@ def check_dataset(dataset: Dataset, cases: Sequence[Case] | None = None) -> None
         given = [label] if case.label is not None else []
         if case.reference is not None:
             given.append(declared_label(case.reference, image, case, dataset))
-        if any(_displaced(image.geometry, each.geometry) for each in given):
+        if any(apart(each, image) for each in given):
             displaced.append(case.name)
         dims = dims or (label.array.ndim, case.name)
         if label.array.ndim != dims[0]:
@@ -117,8 +118,8 @@ def check_dataset(dataset: Dataset, cases: Sequence[Case] | None = None) -> None
     if displaced:
         names = ", ".join(displaced[:5]) + (", …" if len(displaced) > 5 else "")
         warnings.warn(
-            f"{dataset.root}: image and label differ in origin or direction in {len(displaced)} cases ({names}); "
-            "they are taken to lie on the image's grid.",
+            f"{dataset.root}: image and label differ in origin or direction in {len(displaced)} cases ({names}), and "
+            "one has a bare header; they are taken to lie on the image's grid.",
             stacklevel=2,
         )
 
@@ -148,18 +149,7 @@ def declared_label(path: Path, image: Picture, case: Case, dataset: Dataset) -> 
 
     Raises InputError as ``case_arrays``.
     """
-    label = read_label(path)
-    shape = image.array.shape[1:]
-    if label.array.shape != shape:
-        raise InputError(
-            f"{path} has the shape {label.array.shape}, but its image {case.images[0].name} has {shape}; "
-            "put both on one grid."
-        )
-    if not np.allclose(label.geometry.spacing_mm, image.geometry.spacing_mm, rtol=1e-4):
-        raise InputError(
-            f"{path} has the spacing {_mm(label.geometry)}, but its image {case.images[0].name} has "
-            f"{_mm(image.geometry)}; correct the header that is wrong."
-        )
+    label = aligned(read_label(path), image, str(path), f"its image {case.images[0].name}")
     declared = {*dataset.labels.values()} | ({dataset.ignore} if dataset.ignore is not None else set())
     values = {int(value) for value in np.unique(label.array)}
     if strange := sorted(values - declared):
@@ -283,15 +273,3 @@ def _cure(values: set[int]) -> str:
     if values <= {0, 255}:
         return "it is a 0/255 mask: convert the data set with `maskmend prepare`"
     return "convert the data set with `maskmend prepare`, or declare the label"
-
-
-def _displaced(image: Geometry, label: Geometry) -> bool:
-    pairs = ((image.origin, label.origin), (image.direction, label.direction))
-    return any(
-        a is not None and b is not None and (len(a) != len(b) or not np.allclose(a, b, rtol=1e-4, atol=1e-3))
-        for a, b in pairs
-    )
-
-
-def _mm(geometry: Geometry) -> str:
-    return " × ".join(f"{step:g}" for step in geometry.spacing_mm) + " mm"

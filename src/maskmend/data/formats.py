@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..texts import read_object
-from .geometry import Array, Geometry
+from .align import aligned, apart
+from .geometry import Array, Geometry, Picture
 from .pictures import decode_picture, decode_tiff, encode_picture, encode_tiff
 from .volumes import decode_volume, encode_volume
 
@@ -49,14 +51,6 @@ LOSSY = (".jpg", ".jpeg")
 """What is read as an image, never as a label, and never written."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An array with its place in space. Of an image (C, *S), of a label (*S); *S is (H, W) or (D, H, W)."""
-
-    array: Array
-    geometry: Geometry
-
-
 def ending_of(path: Path) -> str:
     """The ending of a readable file, ".nii.gz" whole, in lower case.
 
@@ -75,20 +69,22 @@ def read_image(paths: Sequence[Path]) -> Picture:
     """The image of one case: one file per channel, or all channels in one file, in the files' own number type.
 
     Returns a Picture of (C, *S).
-    Raises InputError where a file is missing or damaged, or where the channels differ in shape or spacing.
+    Raises InputError where a file is missing or damaged, or where the channels do not lie on one grid (``align``).
     """
-    channels = [_read(path, indices=False) for path in paths]
-    first = channels[0]
-    for path, channel in zip(paths[1:], channels[1:], strict=True):
-        same_shape = channel.array.shape[1:] == first.array.shape[1:]
-        if not same_shape or not np.allclose(channel.geometry.spacing_mm, first.geometry.spacing_mm, rtol=1e-4):
-            raise InputError(
-                f"{path} has shape {channel.array.shape[1:]} and spacing {channel.geometry.spacing_mm}, but {paths[0]} "
-                f"has {first.array.shape[1:]} and {first.geometry.spacing_mm}; put all channels of a case on one grid."
-            )
-    if len(channels) == 1:
+    first, *others = [_read(path, indices=False) for path in paths]
+    if not others:
         return first
-    return Picture(np.concatenate([channel.array for channel in channels]), first.geometry)
+    channels = [first.array]
+    for path, other in zip(paths[1:], others, strict=True):
+        channel = aligned(other, first, str(path), str(paths[0]))
+        if apart(channel, first):
+            warnings.warn(
+                f"{path.parent}: channels of a case differ in origin or direction, and one has a bare header; they are "
+                "taken to lie on one grid.",
+                stacklevel=2,
+            )
+        channels.append(channel.array)
+    return Picture(np.concatenate(channels), first.geometry)
 
 
 def read_label(path: Path) -> Picture:

@@ -1,4 +1,4 @@
-"""Where an array lies in the patient."""
+"""Arrays, and where they lie in the patient."""
 
 from __future__ import annotations
 
@@ -57,3 +57,34 @@ class Geometry:
     def placed(self) -> bool:
         """Whether the file says where it lies."""
         return self.origin is not None and (self.nifti is None or self.nifti.placed)
+
+    @property
+    def lost_axis(self) -> int | None:
+        """The array axis of the three that *S lacks, because it is of length one or there is none; None in 3D."""
+        return self.singleton[0] if self.singleton else 0 if len(self.spacing_mm) == 2 else None
+
+    @property
+    def affine(self) -> Array:
+        """(4, 4): index (x, y, z) -> mm, LPS, of three axes; x, y, z from 0 where nothing is told."""
+        steps, affine = list(self.spacing_mm), np.eye(4)
+        if self.lost_axis is not None:
+            steps.insert(self.lost_axis, self.singleton[1] if self.singleton else 1.0)
+        if self.origin is not None and self.direction is not None:
+            dims = len(self.origin)
+            affine[:dims, :dims] = np.reshape(self.direction, (dims, dims))
+            affine[:dims, 3] = self.origin
+        affine[:3, :3] *= steps[::-1]
+        return affine
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An array with its place in space. Of an image (C, *S), of a label (*S); *S is (H, W) or (D, H, W)."""
+
+    array: Array
+    geometry: Geometry
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """*S."""
+        return tuple(self.array.shape[-len(self.geometry.spacing_mm) :])

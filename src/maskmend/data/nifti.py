@@ -122,25 +122,12 @@ def _put(header: Any, nifti: Nifti, geometry: Geometry) -> None:
             header[name] = numbers if len(numbers) > 1 else numbers[0]
     if nifti.fields and replace(_geometry(header), nifti=None) == replace(geometry, nifti=None):
         return
-    affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = _axes(geometry)
+    affine = geometry.affine
     affine[:3] = LPS_FROM_RAS @ affine[:3]
     header.set_xyzt_units("mm")
     header.set_qform(affine, int(_upright(affine)))
     header.set_sform(affine, 1)
     header["pixdim"][1:4] = np.linalg.norm(affine[:3, :3], axis=0)
-
-
-def _axes(geometry: Geometry) -> tuple[Array, Array]:
-    """Columns (3, 3) and origin (3,) in mm; of two axes, the third is one step deep. Nothing told: x, y, z from 0."""
-    dims = len(geometry.spacing_mm)
-    columns, origin = np.eye(3), np.zeros(3)
-    if geometry.direction is not None:
-        columns[:dims, :dims] = np.reshape(geometry.direction, (dims, dims))
-    if geometry.origin is not None:
-        origin[:dims] = geometry.origin
-    columns[:, :dims] *= geometry.spacing_mm[::-1]
-    return columns, origin
 
 
 def _upright(affine: Array) -> bool:

@@ -66,8 +66,7 @@ def prepare_case(
     )
 
     def key(**source: Any) -> dict[str, Any]:
-        where = {"image": look if plan.spacing_mm or case.label is None else None, **grid}
-        return {**source, **where, "values": [plan.classes, dataset.ignore]}
+        return {**source, "image": look, **grid, "values": [plan.classes, dataset.ignore]}  # on the image's grid
 
     def make_label() -> np.ndarray:
         picture, given = read()
