@@ -430,7 +430,7 @@ def test_what_it_has_seen_of_the_losses_survives_a_resume() -> None:
     assert torch.equal(again.curve, method.curve)
 
 
-@pytest.mark.parametrize("warmup", ["1.5", "-1", "soon", ".inf", "1e400"])
+@pytest.mark.parametrize("warmup", ["1.5", "-1", "-0.1", "soon", ".inf", "1e400"])
 def test_a_warmup_that_is_none_is_refused(warmup: str) -> None:
     with pytest.raises(InputError, match=r"method\.warmup"):
         load_config(method="self_cleansing", overrides=[f"method.warmup={warmup}"])

@@ -267,6 +267,7 @@ def test_methods_shows_one() -> None:
     assert "method.tau" in output
     assert "Algorithm 1" in output
     assert "≥ 0 < 1" in output
+    assert "float | auto" in run("methods self_cleansing").output
 
 
 def test_unknown_method_names_its_neighbour() -> None:

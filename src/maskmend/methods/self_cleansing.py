@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field, field_validator
@@ -29,7 +29,7 @@ PIXELS = 2**22  # in one batch of a cleansing, which sees cases whole
 class Config(types.Config):
     """Defaults are the paper's, Secs. 2.2 to 2.4, but for what is said to be ours."""
 
-    warmup: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+    warmup: float | Literal["auto"] = Field(
         "auto",
         description="E1, epoch of the first cleansing (Eq. 8; 50 of 500); below 1 a share of the run, an epoch at "
         "least; auto: once the loss has settled (ours)",
@@ -64,8 +64,8 @@ class Config(types.Config):
 
     @field_validator("warmup")
     @classmethod
-    def _whole(cls, warmup: float | str) -> float | str:
-        if isinstance(warmup, float) and warmup >= 1 and warmup % 1:
+    def _whole(cls, warmup: float | Literal["auto"]) -> float | Literal["auto"]:
+        if warmup != "auto" and (warmup < 0 or (warmup > 1 and warmup % 1)):
             raise ValueError("it should be auto, a share below 1, or a whole number of epochs")
         return warmup
 

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from .. import methods as library
 from ..networks import Network, NetworkConfig, build
@@ -114,11 +115,16 @@ def describe(name: str) -> Description:
 
 def _type(field: FieldInfo) -> str:
     """`Literal["ce", "dice"]` -> "ce | dice"; `float` with bounds -> "float ≥ 0 < 1"."""
-    kind = field.annotation
+    return " ".join([_words(field.annotation), *_bounds(field.metadata)])
+
+
+def _words(kind: Any) -> str:
+    """`float | Literal["auto"]` -> "float | auto"."""
     if get_origin(kind) is Literal:
         return " | ".join(map(str, get_args(kind)))
-    words = kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
-    return " ".join([words, *_bounds(field.metadata)])
+    if get_origin(kind) in (Union, UnionType):
+        return " | ".join("None" if part is type(None) else _words(part) for part in get_args(kind))
+    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
 
 
 def _bounds(metadata: Iterable[Any]) -> list[str]:
