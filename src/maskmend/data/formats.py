@@ -117,7 +117,7 @@ def _read(path: Path, indices: bool) -> Picture:
         if ending in VOLUMES:
             array, geometry = decode_volume(path)
         elif ending in TIFFS:
-            array = decode_tiff(path)
+            array = decode_tiff(path, indices)
             geometry = Geometry(_sidecar_spacing(path, array.ndim - 1))
         else:
             array = decode_picture(path, indices)
@@ -126,6 +126,8 @@ def _read(path: Path, indices: bool) -> Picture:
         raise
     except Exception as error:  # a damaged file may raise anything in four libraries
         raise InputError(f"{path} cannot be read ({first_line(error)}); replace it by a whole copy.") from error
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{path} holds numbers of the kind {array.dtype}; save it as whole or real numbers.")
     if 0 in array.shape:
         raise InputError(f"{path} is empty (shape {array.shape[1:]}); replace it by a whole copy.")
     return _drop_singleton(Picture(array, geometry))

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class Verb(TyperCommand):
         """Exit codes: 2 when the input is wrong, a file or the disk refuses, 130 when interrupted."""
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = _warn
+                warnings.showwarning = _warner()
                 return super().invoke(ctx)
         except InputError as error:
             fail(str(error))
@@ -66,9 +67,16 @@ def _circumstance(error: Exception, output: Path) -> str | None:
     return None
 
 
-def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    """A warning as a sentence, without the line of code it comes from."""
-    typer.secho(f"warning: {message}", fg="yellow", err=True)
+def _warner() -> Callable[..., None]:
+    """Shows a warning as a sentence, without the line of code it comes from, and once, however many files it is of."""
+    said: set[str] = set()
+
+    def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            typer.secho(f"warning: {message}", fg="yellow", err=True)
+
+    return warn
 
 
 def fail(sentence: str) -> None:
