@@ -112,6 +112,11 @@ class TrainSet(Protocol):
     def names(self) -> tuple[str, ...]: ...
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, the background's first."""
+        ...
+
+    @property
     def trust(self) -> Tensor:
         """(N,) int64 ``Trust`` values."""
         ...

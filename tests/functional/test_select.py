@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from maskmend.functional.select import (
     believed,
+    check_tau,
     class_weight,
     kth_smallest,
     small_loss,
@@ -122,3 +123,34 @@ def test_rare_classes_weigh_more_up_to_a_bound() -> None:
     assert torch.equal(
         class_weight(1 - label.clamp_max(1), mask, 2, 10.0), mask.float()
     )  # background never weighs more
+
+
+@pytest.mark.parametrize("ranking", ["all", "class"])
+def test_each_image_is_ranked_by_itself(ranking: str) -> None:
+    loss, label = torch.rand(3, 6, 8), torch.randint(-1, 3, (3, 6, 8))
+    loss[1] += 5  # every pixel of this image is worse than any other
+    kept = believed(loss, 0.25, label, 3, ranking, "image")
+    for image in range(3):
+        one = slice(image, image + 1)
+        assert torch.equal(kept[one], believed(loss[one], 0.25, label[one], 3, ranking))
+        seen = (label[image] != IGNORE).sum()
+        assert 0.6 * seen < kept[image].sum() < 0.85 * seen
+    assert believed(loss, 0.25, label, 3, "all", "batch")[1].sum() < 0.4 * (label[1] != IGNORE).sum()
+
+
+class Masks:
+    """A training set of two masks, as far as ``check_tau`` looks."""
+
+    classes = ("background", "liver", "duct")
+    sizes = torch.tensor([[900, 100, 0], [880, 100, 20]])
+
+
+def test_a_class_that_tau_can_erase_is_named(recwarn: pytest.WarningsRecorder) -> None:
+    check_tau(Masks(), 0.009, "all")
+    check_tau(Masks(), 0.2, "class")
+    assert not recwarn.list
+    for tau, names in ((0.01, ["'duct' (1.00%)"]), (0.1, ["'liver' (10.00%)", "'duct' (1.00%)"])):
+        check_tau(Masks(), tau, "all")
+        said = str(recwarn.pop().message)
+        assert "method.ranking=class" in said
+        assert [name for name in ("'background'", "'liver' (10.00%)", "'duct' (1.00%)") if name in said] == names

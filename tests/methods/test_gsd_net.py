@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from maskmend.config import RunConfig, load_config
-from maskmend.methods.gsd_net import Config, GSDNet
+from maskmend.functional.mix import transfer_region
+from maskmend.functional.select import believed
+from maskmend.methods.gsd_net import Config, Draw, GSDNet
 from maskmend.networks import build
 from maskmend.types import IGNORE, Batch, Progress
 
@@ -84,6 +86,46 @@ def test_dropped_pixels_take_the_vote_and_others_keep_their_label() -> None:
             vote = prob[case, :, row].mean(1).argmax()
             dropped = ~clean[case, row]
             assert (refined[case, row][dropped] == vote).all()
+
+
+def test_transfer_sums_the_two_composites_of_a_pair() -> None:
+    """Eqs. 15 to 18, one composite after the other."""
+    method, batch = GSDNet(Counting, Config(tau=0, agreement=0)), a_batch().rows(torch.arange(2))
+    batch.label.clamp_(min=0)
+    coin, view = torch.tensor([0.9, 0.1]), torch.randn(2, 1, 8, 8)
+    draw = Draw(view, alpha=torch.tensor(0.5), partner=torch.tensor([1, 0]), coin=coin)
+    terms = method.losses(batch, Progress(3, 10, 3, 1), draw)
+    weight, given = method.weigh(batch, Progress(3, 10, 3, 1)), transfer_region(batch.label, coin)
+    transfer, agree = 0.0, 0.0
+    for i, j in ((0, 1), (1, 0)):
+        x1, x2, y, w = (torch.where(given[i], t[i], t[j]) for t in (batch.image, view, batch.label, weight))
+        z1, z2 = method.net1(x1[None]), method.net2(x2[None])
+        for z in (z1, z2):
+            p, one_hot = z.softmax(1)[0], nn.functional.one_hot(y, 3).permute(2, 0, 1)
+            dice = 1 - 2 * (p * one_hot).sum() / (p.square().sum() + one_hot.sum())
+            transfer = transfer + (nn.functional.cross_entropy(z, y[None], reduction="none")[0] * w).mean() + dice
+        p, q = z1.softmax(1)[0], z2.softmax(1)[0]
+        agree = agree + ((p * (p / q).log()).sum(0) * w).mean()
+    torch.testing.assert_close(terms["transfer"], transfer, rtol=1e-4, atol=0)
+    torch.testing.assert_close(terms["agree"], agree, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("scope", ["image", "batch"])
+def test_among_which_pixels_are_ranked(scope: str) -> None:
+    method, batch = (
+        GSDNet(Counting, Config(tau=0.5, tau_epochs=0, scope=scope, refine="none", transfer="none")),
+        a_batch(),
+    )
+    batch.label[:] = 1
+    batch.label[0] = 0
+    for net in (method.net1, method.net2):
+        net.net.weight.data *= 0.01
+        net.net.bias.data = torch.tensor([0.0, 5.0, 0.0])  # the first image is all wrong
+    kept = method.losses(batch, START, method.draw(batch))["kept"]
+    assert kept == 0.5
+    z = method.net1(batch.image)
+    clean = believed(nn.functional.cross_entropy(z, batch.label, reduction="none"), 0.5, batch.label, 3, "all", scope)
+    assert bool(clean[0].any()) == (scope == "image")
 
 
 def test_refinement_waits_for_its_epoch() -> None:

@@ -20,17 +20,19 @@ from .formats import Picture
 from .fusion import Fusion, Soft, fuse, soft, soft_part
 from .patches import foreground_points
 from .preprocess import Plan, preprocess_image, preprocess_label, resample
-from .sidemaps import SIDEMAPS, features_file, read_features, superpixel
+from .sidemaps import SIDEMAPS, features_file, read_features, sides
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Where the arrays of one case, with one label, lie. ``sizes``: pixels of each class, (K,) int64."""
+    """Where the arrays of one case, with one label, lie. ``sizes``: pixels of each class, (K,) int64; ``given``: the
+    same before the label was resampled."""
 
     image: Stored
     label: Stored
     foreground: Stored
     sizes: Stored
+    given: Stored
     maps: Mapping[str, Stored]
 
     @property
@@ -38,11 +40,25 @@ class Prepared:
         return self.label.shape
 
     def exists(self) -> bool:
-        return all(s.path.exists() for s in (self.image, self.label, self.foreground, self.sizes, *self.maps.values()))
+        arrays = (self.image, self.label, self.foreground, self.sizes, self.given, *self.maps.values())
+        return all(array.path.exists() for array in arrays)
 
 
 FUSING = 1
 """Raised when the same labels would be fused to another one."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One case with the label that was given; with the one it is learnt from; and with those, if any, of which one is
+    drawn anew each time it is learnt from."""
+
+    given: Prepared
+    fixed: Prepared
+    drawn: tuple[Prepared, ...] = ()
+
+    def exist(self) -> bool:
+        return all(prepared.exists() for prepared in (self.given, self.fixed, *self.drawn))
 
 
 def prepare_case(
@@ -68,13 +84,13 @@ def prepare_case(
     def key(**source: Any) -> dict[str, Any]:
         return {**source, "image": look, **grid, "values": [plan.classes, dataset.ignore]}  # on the image's grid
 
-    def make_label() -> np.ndarray:
+    def unsampled() -> Picture:
         picture, given = read()
-        array = fuse(drawn(), fused, plan.classes) if fused else given.array
-        return preprocess_label(Picture(array, picture.geometry), plan)
+        return Picture(fuse(drawn(), fused, plan.classes) if fused else given.array, picture.geometry)
 
     given = {"label": content_hash([case.label]) if case.label else None}
-    label = cache.store(key(**({"fused": fused, **_raters(case)} if fused else given)), make_label)
+    known = key(**({"fused": fused, **_raters(case)} if fused else given))
+    label = cache.store(known, lambda: preprocess_label(unsampled(), plan))
     if label.shape != image.shape[1:]:
         raise InputError(
             f"{case.label} has the shape {label.shape} and {case.images[0]} {image.shape[1:]} (after resampling); "
@@ -83,7 +99,10 @@ def prepare_case(
     foreground = cache.store(
         {"foreground": label.key}, lambda: foreground_points(label.open(), fold(0, "foreground", label.key))
     )
-    sizes = cache.store({"sizes": label.key, "classes": plan.classes}, lambda: class_sizes(label.open(), plan.classes))
+    sizes, before = (
+        cache.store({name: label.key, "classes": plan.classes}, partial(class_sizes, of, plan.classes))
+        for name, of in (("sizes", label.open), ("given", lambda: unsampled().array))
+    )
     shares = memoised(lambda rule: _shares([*drawn(), read()[1].array], rule, image.shape[1:], plan.classes))
     side: dict[str, Stored] = {}
     for name in maps:
@@ -91,7 +110,7 @@ def prepare_case(
             side[name] = cache.store(key(soft=part, **given, **_raters(case)), partial(_of_class, shares, *part))
         else:
             side[name] = _side_map(name, case.name, image, label, plan, cache)
-    return Prepared(image, label, foreground, sizes, side)
+    return Prepared(image, label, foreground, sizes, before, side)
 
 
 def _of_class(shares: Callable[[Soft], np.ndarray], rule: Soft, value: int) -> np.ndarray:
@@ -124,21 +143,27 @@ def _shares(labels: Sequence[np.ndarray], rule: Soft, grid: Sequence[int], class
     return resampled
 
 
-def class_sizes(label: np.ndarray, classes: int) -> np.ndarray:
+def class_sizes(read: Callable[[], np.ndarray], classes: int) -> np.ndarray:
     """Pixels of each class in a label (*S): (K,) int64."""
+    label = read()
     return np.bincount(label[label != IGNORE].ravel(), minlength=classes).astype(np.int64)
 
 
 def _side_map(name: str, case: str, image: Stored, label: Stored, plan: Plan, cache: Cache) -> Stored:
     side, config = SIDEMAPS[name], plan.sidemaps
     source = image if side.of == "image" else label
-    key = side.key(name, source.key, config)
-    if name != "superpixel" or config.features is None:
+    key = dict(side.key(name, source.key, config))
+    if name != "superpixel":
         return cache.store(key, lambda: side.make(source.open(), config))
-    file = features_file(config, case)
+    if plan.dims == 3:
+        key["sides"] = sides(config.superpixel_size(3), plan.spacing_mm or (1.0,) * 3)
+    file = features_file(config, case) if config.features else None
+    if file:
+        key |= {"features": content_hash([file]), "temperature": config.temperature}
 
     def make() -> np.ndarray:
-        features = torch.from_numpy(read_features(file, config.temperature))
-        return superpixel(image.open(), config, resample(features, image.shape[1:]).numpy())
+        seen = torch.from_numpy(read_features(file, config.temperature)) if file else None
+        features = None if seen is None else resample(seen, image.shape[1:]).numpy()
+        return side.make(image.open(), config, features, plan.spacing_mm)
 
-    return cache.store({**key, "features": content_hash([file]), "temperature": config.temperature}, make)
+    return cache.store(key, make)

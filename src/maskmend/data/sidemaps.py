@@ -5,7 +5,7 @@ They are computed once from the preprocessed arrays and cached, then cropped and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -18,6 +18,8 @@ from pydantic import Field
 from ..errors import InputError
 from ..types import IGNORE, Config
 
+SIZES = {2: 64.0, 3: 512.0}
+"""Mean size of a superpixel by the image's axes, in pixels, where nothing asks for another."""
 NO_BOUNDARY = 1e3
 """Distance, in pixels, where a label has no boundary at all."""
 
@@ -27,10 +29,14 @@ Positive = Annotated[float, Field(gt=0)]
 class SideMapConfig(Config):
     """Parameters of the side maps. The superpixels' are those of GSD-Net: 1024 on 256 x 256 pixels."""
 
-    superpixel_pixels: Positive = 64.0
-    """Mean size of a superpixel (2D), in pixels."""
-    supervoxel_voxels: Positive = 512.0
-    """Mean size of a supervoxel (3D), in voxels."""
+    def superpixel_size(self, dims: int) -> float:
+        """Mean size of a superpixel of images with so many axes, in pixels."""
+        return getattr(self, size_setting(dims)) or SIZES[dims]
+
+    superpixel_pixels: Positive | None = None
+    """Mean size of a superpixel (2D), in pixels. None: 64, or less, so that the smallest class has room for some."""
+    supervoxel_voxels: Positive | None = None
+    """Mean size of a supervoxel (3D), in voxels. None: 512, or less, likewise."""
     compactness: Positive = 10.0
     """Weight of nearness against likeness, for intensities of 0..100 (the range of L in Lab)."""
     sigma: Annotated[float, Field(ge=0)] = 1.0
@@ -44,16 +50,22 @@ class SideMapConfig(Config):
     """Where the rings end, in pixels from the boundary (GSD-Net, released code)."""
 
 
+def size_setting(dims: int) -> str:
+    """The name of the setting that sizes the superpixels of images with so many axes."""
+    return "superpixel_pixels" if dims == 2 else "supervoxel_voxels"
+
+
 @dataclass(frozen=True)
 class SideMap:
-    """How one map is made: ``make(array, config)``, from the image (C, *S) or the label (*S), to (*S).
+    """How one map is made: ``make(array, config)``, from the image (C, *S) or the label (*S), to (*S); what is made of
+    the image may take features and the spacing too.
 
     ``reads`` names the parameters it depends on; ``dtype`` is its type in a batch, and ``version`` is raised when the
     same input would give another map.
     """
 
     of: Literal["image", "label"]
-    make: Callable[[np.ndarray, SideMapConfig], np.ndarray]
+    make: Callable[..., np.ndarray]
     dtype: type[np.generic]
     reads: tuple[str, ...] = ()
     version: int = 1
@@ -64,20 +76,49 @@ class SideMap:
         return {"map": name, "version": self.version, "of": source, **parameters}
 
 
-def superpixel(image: np.ndarray, config: SideMapConfig, features: np.ndarray | None = None) -> np.ndarray:
+def superpixel(
+    image: np.ndarray,
+    config: SideMapConfig,
+    features: np.ndarray | None = None,
+    spacing_mm: Sequence[float] | None = None,
+) -> np.ndarray:
     """SLIC superpixels (2D) or supervoxels (3D) of an image (C, *S): (*S) int32, ids 0, 1, 2, ... without a gap.
 
     Achanta et al., TPAMI 2012. The image is first scaled to its own range; three channels in 2D are taken for RGB and
     compared in Lab. Grey values are compared as 0..100, so that ``compactness`` means the same in every case; so are
-    ``features`` (F, *S) of 0..1, such as ``read_features`` gives, as further channels.
+    ``features`` (F, *S) of 0..1, such as ``read_features`` gives, as further channels. Supervoxels are about as long in
+    mm along each axis. Below two pixels each, every pixel is a superpixel.
     """
+    if config.superpixel_size(image.ndim - 1) < 2:
+        return np.arange(image[0].size, dtype=np.int32).reshape(image.shape[1:])
     image = np.asarray(image, np.float32)
     low, high = float(image.min()), float(image.max())
     image = (image - low) / max(high - low, 1e-8)
     if features is not None:
         image = np.concatenate((image, features))
     lab = len(image) == 3 and features is None
-    return _compact(_slic_2d(image, config, lab) if image.ndim == 3 else _slic_3d(image, config))
+    if image.ndim == 3:
+        return _compact(_slic_2d(image, config, lab))
+    return _compact(_slic_3d(image, config, sides(config.superpixel_size(3), spacing_mm or (1.0,) * 3)))
+
+
+def sides(voxels: float, spacing_mm: Sequence[float]) -> list[int]:
+    """Voxels along each axis of a box of about so many ``voxels`` that is as near to a cube of mm as can be.
+
+    >>> sides(512, (1, 1, 1)), sides(512, (10, 1.5, 1.5)), sides(20, (10, 1, 1))
+    ([8, 8, 8], [2, 15, 15], [1, 4, 4])
+    """
+    step, lengths = np.asarray(spacing_mm, np.float64), np.ones(len(spacing_mm))
+    thick = np.ones(len(step), bool)
+    while thick.any():
+        side_mm = (voxels * step[thick].prod()) ** (1 / thick.sum())
+        lengths[thick] = side_mm / step[thick]
+        if (lengths >= 1).all():
+            break
+        thick &= lengths > 1
+        lengths[~thick] = 1
+    rounded: list[int] = np.rint(lengths).astype(int).tolist()
+    return rounded
 
 
 def features_file(config: SideMapConfig, case: str) -> Path:
@@ -119,7 +160,7 @@ def _slic_2d(image: np.ndarray, config: SideMapConfig, lab: bool) -> np.ndarray:
 
     segments: np.ndarray = slic(
         np.moveaxis(image, 0, -1),
-        n_segments=max(1, round(image[0].size / config.superpixel_pixels)),
+        n_segments=max(1, round(image[0].size / config.superpixel_size(2))),
         compactness=config.compactness if lab else config.compactness / 100,
         sigma=config.sigma,
         convert2lab=lab,
@@ -129,15 +170,14 @@ def _slic_2d(image: np.ndarray, config: SideMapConfig, lab: bool) -> np.ndarray:
     return segments
 
 
-def _slic_3d(image: np.ndarray, config: SideMapConfig) -> np.ndarray:
+def _slic_3d(image: np.ndarray, config: SideMapConfig, grid: Sequence[int]) -> np.ndarray:
     """SimpleITK's SLIC, several times faster in 3D; one thread, so that its sums have one order."""
     import SimpleITK as sitk
     from scipy.ndimage import gaussian_filter
 
     smooth = np.stack([gaussian_filter(100 * channel, config.sigma) for channel in image], axis=-1)
-    side = max(1, round(config.supervoxel_voxels ** (1 / 3)))
     slic: Any = sitk.SLICImageFilter()  # type: ignore[no-untyped-call]
-    slic.SetSuperGridSize([side] * 3)
+    slic.SetSuperGridSize(list(reversed(grid)))
     slic.SetSpatialProximityWeight(config.compactness)
     slic.SetMaximumNumberOfIterations(10)
     slic.SetNumberOfThreads(1)

@@ -10,11 +10,11 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache as memoised
 from functools import cached_property, partial
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,54 +27,21 @@ from ..types import IGNORE, Batch
 from .cache import Cache, digest
 from .dataset import Case, Dataset
 from .fusion import choose, soft_maps, soft_part
+from .masks import fit_superpixels, removed
 from .order import order, share
 from .patches import Window, draw_window, whole_window
+from .peers import ALONE, World
 from .plan import Plan
-from .prepared import Prepared, prepare_case
+from .prepared import Labelled, Prepared, prepare_case
 from .refined import REFINED, TARGET, RefinedStore, fixed_point, shares, target_maps, target_part
-from .sidemaps import SIDEMAPS
-
-
-class World(Protocol):
-    """This process among its peers."""
-
-    @property
-    def rank(self) -> int: ...
-    @property
-    def size(self) -> int: ...
-    def gather_object(self, value: Any) -> list[Any]:
-        """``value`` of every rank, in the order of ranks, on every rank."""
-        ...
-
-
-@dataclass(frozen=True)
-class Alone:
-    """A single process."""
-
-    rank: int = 0
-    size: int = 1
-
-    def gather_object(self, value: Any) -> list[Any]:
-        return [value]
-
-
-@dataclass(frozen=True)
-class _Labels:
-    """One case with the label that was given; with the one it is learnt from; and with those, if any, of which one is
-    drawn anew each time it is learnt from."""
-
-    given: Prepared
-    fixed: Prepared
-    drawn: tuple[Prepared, ...] = ()
-
-    def exist(self) -> bool:
-        return all(prepared.exists() for prepared in (self.given, self.fixed, *self.drawn))
+from .sidemaps import SIDEMAPS, size_setting
 
 
 class CaseSet:
     """Cases of a data set, prepared by a plan, with the side maps named in ``maps``. Implements ``types.TrainSet``.
 
     Making one reads and checks what is not in ``cache`` yet, each rank its share; all ranks see one file system.
+    The size of superpixels, where the plan leaves it open, is settled by the masks: ``plan`` says how.
     A patch larger than its case is filled up: the image with its minimum, the label with ``IGNORE``, so that the margin
     is not learnt, superpixels with an id of their own, distances with 0.
 
@@ -90,17 +57,21 @@ class CaseSet:
         cache: Cache,
         maps: Sequence[str] = (),
         refined: RefinedStore | None = None,
-        world: World = Alone(),
+        world: World = ALONE,
     ) -> None:
         self.cases, self.dataset, self.plan, self.cache = tuple(cases), dataset, plan, cache
-        self.maps = tuple(part for name in maps for part in _parts(name, plan.classes))
+        self.maps: tuple[str, ...] = ()
         self.refined, self.world = refined, world
         self.trust = torch.tensor([int(case.trust) for case in cases], dtype=torch.int64)
-        if self.world.rank == 0 and any(map(soft_part, self.maps)) and not any(case.opinions for case in cases):
+        wanted = tuple(part for name in maps for part in _parts(name, plan.classes))
+        if self.world.rank == 0 and any(map(soft_part, wanted)) and not any(case.opinions for case in cases):
             said = f"{dataset.root / 'labelsTr_raters'} holds no rater's labels of noisy cases"
             warnings.warn(f"{said}: every share is 0 or 1, by the given label.", stacklevel=2)
-        self._labels = self._prepare_all()
-        self._prepared = [labels.fixed for labels in self._labels]
+        if "superpixel" in wanted and getattr(plan.sidemaps, size_setting(plan.dims)) is None:
+            self._prepare_all()
+            self.plan = fit_superpixels(plan, self.sizes)
+        self.maps = wanted
+        self._prepare_all()
         self._floor = memoised(self._minimum)
 
     def __len__(self) -> int:
@@ -109,6 +80,11 @@ class CaseSet:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(case.name for case in self.cases)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, the background's first."""
+        return tuple(sorted(self.plan.labels, key=self.plan.labels.__getitem__))
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -120,9 +96,14 @@ class CaseSet:
         """Pixels of each class in each given label, (N, K) int64."""
         return torch.tensor(np.stack([prepared.sizes.open() for prepared in self._prepared]))
 
+    @property
+    def removed(self) -> Mapping[str, str]:
+        """Classes that the plan's grid takes out of given labels, with a sentence each."""
+        return removed(self.plan, torch.tensor(np.stack([p.given.open() for p in self._prepared])), self.sizes)
+
     # ---------------------------------------------------------------------------------------------- preparation
 
-    def _prepare_all(self) -> list[_Labels]:
+    def _prepare_all(self) -> None:
         share = range(self.world.rank, len(self), self.world.size)
         pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
         try:
@@ -131,9 +112,10 @@ class CaseSet:
         finally:
             pool.shutdown(cancel_futures=True)
         found = {i: made for part in self.world.gather_object(mine) for i, made in part.items()}
-        return [found[i] if found[i].exist() else self._prepare(i) for i in range(len(self))]
+        self._labels = [found[i] if found[i].exist() else self._prepare(i) for i in range(len(self))]
+        self._prepared = [labels.fixed for labels in self._labels]
 
-    def _prepare(self, i: int) -> _Labels:
+    def _prepare(self, i: int) -> Labelled:
         """The case with its given label, and with what ``plan.annotation`` makes of its raters'."""
         case, rule = self.cases[i], self.plan.annotation
         wanted = [name for name in self.maps if name != REFINED and not target_part(name)]
@@ -141,12 +123,12 @@ class CaseSet:
         if rule == "given" or rule == "sampled" or not case.opinions:
             given = prepare(case, maps=wanted)
             others = case.opinions if rule == "sampled" else ()
-            return _Labels(given, given, tuple(prepare(replace(case, label=path), maps=wanted) for path in others))
+            return Labelled(given, given, tuple(prepare(replace(case, label=path), maps=wanted) for path in others))
         given = prepare(case, maps=())
         if rule == "majority" or rule == "staple":
-            return _Labels(given, prepare(case, maps=wanted, fused=rule))
+            return Labelled(given, prepare(case, maps=wanted, fused=rule))
         chosen = choose(case, self.dataset, rule, self.plan.annotation_seed)
-        return _Labels(given, prepare(replace(case, label=chosen), maps=wanted))
+        return Labelled(given, prepare(replace(case, label=chosen), maps=wanted))
 
     def _minimum(self, i: int) -> np.ndarray:
         image = self._prepared[i].image.open()

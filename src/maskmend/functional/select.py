@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..types import IGNORE
+from ..types import IGNORE, TrainSet
 
 
 def kth_smallest(value: Tensor, k: int) -> Tensor:
@@ -46,14 +47,35 @@ def small_loss_by_class(loss: Tensor, keep: float, label: Tensor, classes: int) 
     return kept
 
 
-def believed(loss: Tensor, drop: float, label: Tensor, classes: int, ranking: str) -> Tensor:
+def believed(loss: Tensor, drop: float, label: Tensor, classes: int, ranking: str, scope: str = "batch") -> Tensor:
     """All annotated pixels but the share ``drop`` with the largest loss, (B, *S) bool.
 
     ``ranking``: "all" pixels together; or each given "class" by itself, for a class smaller than ``drop``.
+    ``scope``: among the pixels of the "batch", or of each "image" by itself.
     """
+    if scope == "image":
+        pairs = zip(loss.split(1), label.split(1), strict=True)
+        return torch.cat([believed(one, drop, given, classes, ranking) for one, given in pairs])
     if ranking == "class":
         return small_loss_by_class(loss, 1 - drop, label, classes)
     return small_loss(loss, 1 - drop, label != IGNORE)
+
+
+def check_tau(train: TrainSet, tau: float, ranking: str) -> None:
+    """Warn where the share ``tau`` that is dropped, ranked over "all" pixels, can be a whole class of the given masks.
+
+    To be called once, before training; what is counted are annotated pixels.
+    """
+    sizes = train.sizes.sum(0).double()
+    shares = (sizes / sizes.sum().clamp_min(1)).tolist()
+    small = [(name, share) for name, share in zip(train.classes, shares, strict=True) if 0 < share <= tau]
+    if small and ranking == "all":
+        said = " and ".join(f"{name!r} ({share:.2%})" for name, share in small)
+        warnings.warn(
+            f"method.tau={tau:g} drops {tau:.2%} of the pixels, and the given masks hold no more of {said}, which can "
+            "be left out as a whole and erased; set method.ranking=class, or a lower method.tau.",
+            stacklevel=2,
+        )
 
 
 @torch.no_grad()

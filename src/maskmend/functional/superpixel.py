@@ -78,10 +78,11 @@ def judge(z1: Tensor, z2: Tensor, label: Tensor, superpixel: Tensor, agreement: 
 
 
 def check_sizes(train: TrainSet, instead: str) -> None:
-    """Refuse superpixels so large that a class would always be voted away; ``instead``: the word that does without.
+    """Refuse superpixels so large that a class would mostly be voted away; ``instead``: the word that does without.
 
     Raises:
-        InputError: in every mask a class has fewer pixels than a superpixel on average, measured on a few cases.
+        InputError: the median mask of a class has fewer pixels than a superpixel on average, measured on a few cases.
+            Masks without the class do not count.
     """
     index, sizes = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)]
     for batch in islice(train.scan(4), 1):
@@ -90,9 +91,9 @@ def check_sizes(train: TrainSet, instead: str) -> None:
     seen = train.gather(torch.cat(index), torch.cat(sizes))
     mean = float(seen[seen > 0].mean())
     setting = "superpixel_pixels" if len(train.shapes[0]) == 2 else "supervoxel_voxels"
-    for kind, most in enumerate(train.sizes.max(0).values.tolist()):
-        if 0 < most < mean:
+    for name, pixels in zip(train.classes, train.sizes.T, strict=True):
+        if pixels.any() and (middle := float(pixels[pixels > 0].double().quantile(0.5))) < mean:
             raise InputError(
-                f"class {kind} has {most} pixels at most in any mask, fewer than one superpixel ({mean:.0f}), and "
-                f"would be voted away; lower data.sidemaps.{setting}, or set {instead}."
+                f"the median mask of {name!r} has {middle:.0f} pixels, fewer than one superpixel ({mean:.0f}), and "
+                f"would be voted away; lower data.sidemaps.{setting} or leave it out, or set {instead}."
             )

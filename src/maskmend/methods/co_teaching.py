@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from .. import types
 from ..functional.losses import ce, masked_mean
 from ..functional.schedule import ramp
-from ..functional.select import believed
-from ..types import Batch, Logs, Progress, Update
+from ..functional.select import believed, check_tau
+from ..types import Batch, Logs, Progress, TrainSet, Update
 from .base import Build, Method
 
 
@@ -35,6 +35,9 @@ class CoTeaching(Method):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"net1": list(self.net1.parameters()), "net2": list(self.net2.parameters())}
+
+    def check(self, train: TrainSet) -> None:
+        check_tau(train, self.config.tau, self.config.ranking)
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         drop = self.config.tau * ramp(at.epoch, 0, self.config.tau_epochs)

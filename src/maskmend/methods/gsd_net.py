@@ -15,7 +15,7 @@ from ..functional.jitter import apply_jitter, draw_jitter
 from ..functional.losses import ce, complement_ce, dice_by_class, dice_joint, kl, masked_mean, most_likely, sym_kl
 from ..functional.mix import partners, transfer_region, transplant
 from ..functional.schedule import ramp
-from ..functional.select import believed
+from ..functional.select import believed, check_tau
 from ..functional.superpixel import check_sizes, vote
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Update
 from .base import Build, Method
@@ -29,6 +29,7 @@ class Config(types.Config):
     ranking: Literal["all", "class"] = Field(
         "all", description="losses ranked over all pixels (Eq. 5), or in each given class by itself: for small classes"
     )
+    scope: Literal["image", "batch"] = Field("image", description="among which: an image's (Eq. 5); released: batch")
     agreement: float = Field(1.0, ge=0, description="weight of L_con in Eqs. 5 and 10 (released: 0.5, LIDC 0.1)")
     jitter: float = Field(0.5, ge=0, description="strength of the second view A(x) (released; 0.05 for CT, ultrasound)")
     weight: Literal["distance", "rings", "none"] = Field("distance", description="GDA: Eq. 9; the released clip; off")
@@ -42,8 +43,12 @@ class Config(types.Config):
     majority: float = Field(0.5, description="foreground share above which the released rule gives the background")
     transfer_ce: Literal["logits", "probabilities"] = Field("logits", description="what CE of Eq. 17 sees; released")
     transfer_dice: Literal["joint", "by_class"] = Field("joint", description="Eq. 16; released: times mean W")
-    transfer_weight: float = Field(1.0, ge=0, description="weight of Eqs. 17 and 18 (released: 0.5)")
-    transfer_agreement: Literal["one_way", "both_ways"] = Field("one_way", description="KL of Eq. 18; released")
+    transfer_weight: float = Field(
+        2.0, ge=0, description="of the mean over composites: Eqs. 17 and 18 sum the two of a pair (released: 0.5)"
+    )
+    transfer_agreement: Literal["one_way", "both_ways"] = Field(
+        "one_way", description="KL of Eq. 18, as Eq. 3 defines it; symmetric, as Table 1 calls it (released)"
+    )
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class GSDNet(Method):
         self.maps = tuple(name for name in ("superpixel", "distance", "rings") if name in wanted)
 
     def check(self, train: TrainSet) -> None:
+        check_tau(train, self.config.tau, self.config.ranking)
         if "superpixel" in self.maps:
             check_sizes(train, "method.refine=pixel")
 
@@ -94,7 +100,7 @@ class GSDNet(Method):
         supervised = ce(z1, label) + ce(z2, label)  # Eq. 2
         loss = supervised + cfg.agreement * sym_kl(z1, z2)  # Eqs. 4, 6
         drop = cfg.tau * ramp(at.epoch, 0, cfg.tau_epochs)
-        clean = believed(loss, drop, label, z1.shape[1], cfg.ranking)  # Eq. 5
+        clean = believed(loss, drop, label, z1.shape[1], cfg.ranking, cfg.scope)  # Eq. 5
         weight = self.weigh(batch, at)  # Eq. 9
         terms = {"gda": masked_mean(loss * weight, clean), "kept": masked_mean(clean.float(), valid)}  # Eq. 10
         if self.searching:
@@ -149,7 +155,7 @@ class GSDNet(Method):
         Smallest where tau is the share of errors that do not repeat; those that do (every mask too large) are learned.
         """
         label, valid = batch.label, batch.label != IGNORE
-        clean = believed(loss, self.config.tau, label, z1.shape[1], self.config.ranking)
+        clean = believed(loss, self.config.tau, label, z1.shape[1], self.config.ranking, self.config.scope)
         given, inverted = (f(z1, label) + f(z2, label) for f in (ce, complement_ce))
         return masked_mean(torch.where(clean, given, inverted), valid)
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from .. import types
 from ..functional.losses import ce, masked_mean, sym_kl
 from ..functional.schedule import ramp
-from ..functional.select import believed
-from ..types import IGNORE, Batch, Logs, Progress, Update
+from ..functional.select import believed, check_tau
+from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Update
 from .base import Build, Method
 
 
@@ -38,6 +38,9 @@ class JoCoR(Method):
     def __init__(self, build: Build, config: Config) -> None:
         super().__init__()
         self.net1, self.net2, self.config = build(), build(), config
+
+    def check(self, train: TrainSet) -> None:
+        check_tau(train, self.config.tau, self.config.ranking)
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         cfg, label = self.config, batch.label

@@ -14,7 +14,7 @@ from .. import types
 from ..errors import InputError
 from ..functional.losses import ce, masked_mean, sym_kl
 from ..functional.schedule import ramp
-from ..functional.select import class_weight, small_loss_segments_by_class
+from ..functional.select import check_tau, class_weight, small_loss_segments_by_class
 from ..functional.superpixel import Units, check_sizes, judge, unpool
 from ..functional.teacher import frozen_copy
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
@@ -241,6 +241,8 @@ class SPGuided(Method):
                     f"method.{name}={list(value)} is a share for each class: give {classes}, background first, "
                     "and method.ranking=class; or one number."
                 )
+        if not isinstance(self.config.tau, tuple):
+            check_tau(train, self.config.tau, self.config.ranking)
         if self.config.unit != "pixel":
             check_sizes(train, "method.unit=pixel")
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from .. import types
 from ..functional.losses import ce, masked_mean
 from ..functional.schedule import ramp
-from ..functional.select import believed
-from ..types import Batch, Logs, Progress, Update
+from ..functional.select import believed, check_tau
+from ..types import Batch, Logs, Progress, TrainSet, Update
 from .base import Build, Method
 
 
@@ -38,6 +38,9 @@ class TriNetwork(Method):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {f"net{i}": list(net.parameters()) for i, net in enumerate(self.nets, 1)}
+
+    def check(self, train: TrainSet) -> None:
+        check_tau(train, self.config.tau, self.config.ranking)
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         logits = [net(batch.image) for net in self.nets]

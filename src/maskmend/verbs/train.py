@@ -108,6 +108,7 @@ def _train(
         CaseSet(part, data, plan, Cache(default_cache()), maps, RefinedStore(output / "refined"), world)
         for part, maps in ((cases, model.maps), (held_out, ()))
     ]
+    plan = sets[0].plan  # with what its masks settled
     _check_training(run, dataset, model, sets[0])
     fit = make_fit(run, model, sets, plan, output, world, resume).prepare()
     if fit.complete:
@@ -210,13 +211,17 @@ def _two_streams(batch: Mapping[str, int]) -> bool:
 
 def _check_training(run: RunConfig, dataset: Path, model: Method, training: CaseSet) -> None:
     """Every class must be drawn somewhere, and the method must be able to work with what there is."""
-    drawn = training.sizes.sum(0)
+    drawn, removed = training.sizes.sum(0), training.removed
     for name, value in training.plan.labels.items():
+        if not drawn[value] and name in removed:
+            raise InputError(f"{dataset}, fold {run.fold}: {removed[name]}, or take the class out of dataset.json.")
         if not drawn[value]:
             raise InputError(
                 f"{dataset}: no training mask of fold {run.fold} holds a pixel of the class {name!r} ({value}); "
                 "add such a mask, or take the class out of dataset.json."
             )
+    for sentence in removed.values() if training.world.rank == 0 else ():
+        warnings.warn(f"{sentence}.", stacklevel=2)
     try:
         model.check(training)
     except InputError as error:
