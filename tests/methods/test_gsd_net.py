@@ -12,7 +12,7 @@ from maskmend.config import RunConfig, load_config
 from maskmend.functional.mix import transfer_region
 from maskmend.functional.select import believed
 from maskmend.methods.gsd_net import Config, Draw, GSDNet
-from maskmend.networks import build
+from maskmend.networks import NetworkConfig, build
 from maskmend.types import IGNORE, Batch, Progress
 
 TABLE_7 = {
@@ -159,7 +159,11 @@ def test_presets_hold_the_published_numbers(name: str) -> None:
     assert {run.data.size, run.data.patch} == {(side,) * axes, None}
     assert run.train.batch == {"any": batch}
     assert {key for key in method if method[key] != general.method[key]} <= OF_A_DATA_SET
-    assert (run.train.epochs, run.optim, run.network) == (general.train.epochs, general.optim, general.network)
+    network = NetworkConfig(norm="instance", affine=False, dropout=0.3) if name == "paper_brats" else general.network
+    assert (run.train.epochs, run.optim, run.network) == (general.train.epochs, general.optim, network)
+    if name.startswith("paper"):  # 1024 superpixels, 4096 supervoxels
+        size = run.data.sidemaps.superpixel_size(axes)
+        assert side**axes / size == (1024 if axes == 2 else 4096)
 
 
 def test_every_preset_is_checked_and_each_data_set_has_both_readings() -> None:

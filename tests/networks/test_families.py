@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from maskmend.config import load_config
 from maskmend.networks import NetworkConfig, build, names
 from maskmend.networks.mit_unet import _Attention, _map, _tokens
 
@@ -71,6 +72,53 @@ def test_gsd_nets_3d_unet() -> None:
     stages = [stage[-3].out_channels for stage in net.down]
     assert stages == [16, 32, 64, 128, 256]
     assert [stage[-3].out_channels for stage in net.join] == [128, 64, 32, 16]
+
+
+class Released3D(nn.Module):
+    """GSD-Net's 3D U-Net, layer by layer as its description says: pairs of convolutions with parameter-free instance
+    norm, pooling, trilinear upsampling, dropout of 0.3 after the deepest pair and before the head."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        f = (16, 32, 64, 128, 256)
+        self.down = nn.ModuleList([self.pair(a, b) for a, b in zip((channels, *f), f, strict=False)])
+        self.up = nn.ModuleList([self.pair(b + a, a) for a, b in zip(f[3::-1], f[:0:-1], strict=True)])
+        self.drop, self.head = nn.Dropout(0.3), nn.Conv3d(f[0], classes, 1)
+
+    @staticmethod
+    def pair(a: int, b: int) -> nn.Module:
+        one, two = nn.Conv3d(a, b, 3, padding=1), nn.Conv3d(b, b, 3, padding=1)
+        return nn.Sequential(one, nn.InstanceNorm3d(b), nn.ReLU(), two, nn.InstanceNorm3d(b), nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept = []
+        for stage in self.down:
+            x = stage(nn.functional.max_pool3d(x, 2) if kept else x)
+            kept.append(x)
+        x = self.drop(kept.pop())
+        for stage in self.up:
+            x = stage(torch.cat((kept.pop(), nn.Upsample(scale_factor=2, mode="trilinear")(x)), 1))
+        return self.head(self.drop(x))
+
+
+def test_the_preset_of_brats_is_the_released_3d_unet() -> None:
+    preset = load_config(Path(__file__).parents[2] / "configs" / "gsd_net" / "paper_brats.yaml")
+    ours, theirs = build(preset.network, 4, 2, 3).eval(), Released3D(4, 2).eval()
+    assert size(ours) == size(theirs)
+    assert ours.dropout.p == theirs.drop.p
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        mine.data.copy_(other.data)
+    image = torch.randn(1, 4, 32, 32, 32)
+    torch.testing.assert_close(ours(image), theirs(image), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", names())
+def test_normalisation_without_scale_and_shift(name: str) -> None:
+    for affine in (True, False):
+        net = build(NetworkConfig(name=name, width=4, affine=affine, norm="instance"), 1, 2, 2)
+        norms = [m for m in net.modules() if isinstance(m, nn.InstanceNorm2d)]
+        assert norms
+        assert all((m.weight is None) != affine for m in norms)
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -8,6 +8,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from ..errors import InputError
 from .base import Network, NetworkConfig
@@ -45,7 +46,13 @@ def build(config: NetworkConfig, channels: int, classes: int, dims: int) -> Netw
     Raises:
         InputError: no network has the name, or a setting does not fit it.
     """
-    return find(config.name)(config, channels, classes, dims)
+    network = find(config.name)(config, channels, classes, dims)
+    for module in network.modules():
+        if isinstance(module, _NormBase) and not config.affine:
+            module.affine = False
+            for name in ("weight", "bias"):
+                module.register_parameter(name, None)
+    return network
 
 
 def total_stride(model: nn.Module, dims: int) -> tuple[int, ...]:

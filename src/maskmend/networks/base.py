@@ -32,6 +32,7 @@ class NetworkConfig(Config):
         None, description="one per downsampling, a number or one per axis: [2, 2, [1, 2]]"
     )
     norm: Norm | None = Field(None, description="batch or instance")
+    affine: bool = Field(True, description="whether it learns to scale and shift what it normalised")
     dropout: float | None = Field(
         None,
         ge=0,
