@@ -14,6 +14,8 @@ from maskmend.data.masks import PARTS, fit_superpixels
 from maskmend.data.plan import DataConfig, Plan, make_plan
 from maskmend.data.sidemaps import SIZES, SideMapConfig, sides, superpixel
 from maskmend.data.trainset import CaseSet
+from maskmend.errors import InputError
+from maskmend.functional.superpixel import check_sizes
 
 
 def volumes(make: Make, side: int, spacing=(1.0, 1.0, 1.0), shape=(12, 32, 32)) -> CaseSet:
@@ -40,6 +42,7 @@ def test_supervoxels_make_room_for_the_smallest_class_and_say_so(make_dataset: M
     assert cases.plan.sidemaps.supervoxel_voxels == voxels
     assert f"supervoxel_voxels is {voxels:.3g}, not 512" in cases.plan.notes[-1]
     assert f"the median mask of 'part2' ({side**3} voxels)" in cases.plan.notes[-1]
+    check_sizes(cases, "method.unit=pixel")
     for batch in cases.scan(1):
         ids = batch.maps["superpixel"][0, :12, :32, :32]
         assert ids.numel() / len(ids.unique()) == pytest.approx(voxels, rel=0.5)
@@ -50,6 +53,8 @@ def test_a_size_that_is_asked_for_stays_and_large_masks_change_nothing(make_data
     asked = plan_of(data, sidemaps=SideMapConfig(supervoxel_voxels=100))
     cases = CaseSet(data.train, data, asked, cache, ("superpixel",))
     assert (cases.plan, cases.plan.notes) == (asked, ())
+    with pytest.raises(InputError, match=r"median mask of 'part2' has 27 pixels.*supervoxel_voxels or leave it out"):
+        check_sizes(cases, "method.unit=pixel")
     found = CaseSet(data.train, data, plan_of(data), cache, ("superpixel",))  # the cache tells sizes apart
     maps = [next(c.scan(1)).maps["superpixel"].unique() for c in (cases, found)]
     assert len(maps[0]) < len(maps[1])

@@ -86,10 +86,11 @@ def check_sizes(train: TrainSet, instead: str) -> None:
     """
     index, sizes = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)]
     for batch in islice(train.scan(4), 1):
+        seen = [ids[label != IGNORE] for ids, label in zip(batch.maps["superpixel"], batch.label, strict=True)]
         index.append(batch.index)
-        sizes.append(torch.tensor([case.numel() / len(case.unique()) for case in batch.maps["superpixel"]]))
-    seen = train.gather(torch.cat(index), torch.cat(sizes))
-    mean = float(seen[seen > 0].mean())
+        sizes.append(torch.tensor([ids.numel() / max(1, len(ids.unique())) for ids in seen]))
+    measured = train.gather(torch.cat(index), torch.cat(sizes))
+    mean = float(measured[measured > 0].mean())
     setting = "superpixel_pixels" if len(train.shapes[0]) == 2 else "supervoxel_voxels"
     for name, pixels in zip(train.classes, train.sizes.T, strict=True):
         if pixels.any() and (middle := float(pixels[pixels > 0].double().quantile(0.5))) < mean:
