@@ -78,6 +78,23 @@ def test_weights_equal_double_backward(dims: int, classes: int, norm: str, smoot
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-14)
 
 
+def test_the_virtual_step_is_that_of_sgd_with_momentum_and_weight_decay() -> None:
+    """Over several steps, of a rate that falls; nothing of the optimiser is known but its settings."""
+    net, (image, label) = a_net(2, 2), a_scene(2, 2)
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.05)
+    before, last = None, 1.0
+    for lr in (0.1, 0.1, 0.08, 0.05):
+        loss = nn.functional.cross_entropy(net(image), label)
+        found = meta.virtual_step(net, meta.gradient_of(loss, net), lr, 0.05, 0.9 * lr / last, before)
+        before, last = {name: p.detach().clone() for name, p in net.named_parameters()}, lr
+        optimiser.param_groups[0]["lr"] = lr
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        for name, p in net.named_parameters():
+            torch.testing.assert_close(found[name], p.detach(), rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("classes", [2, 4])
 def test_given_and_pseudo_labels_compete(classes: int) -> None:
     net = a_net(2, classes)
@@ -123,6 +140,24 @@ def test_the_forward_pass_leaves_no_trace() -> None:
     assert not slope.requires_grad
     assert all(p.grad is None for p in net.parameters())
     torch.testing.assert_close(net(image), logits, rtol=0, atol=1e-12)
+
+
+def test_a_pass_before_drops_the_same_units() -> None:
+    net = nn.Sequential(a_net(2, 4), nn.Dropout(0.5), nn.Conv2d(4, 2, 1).double())
+    image, label = a_scene(2, 2)
+    with meta.apart(image.device):
+        logits = net(image)
+    _, toward = meta.gradient(net, mean_ce(image, label), meta.learnable(net))
+    torch.testing.assert_close(meta.tangent(net, image, toward)[0], logits.detach(), rtol=0, atol=1e-12)
+
+
+def test_weights_as_one_vector() -> None:
+    net = a_net(2, 2)
+    vector = meta.flat(meta.learnable(net))
+    assert vector.shape == (sum(p.numel() for p in net.parameters()),)
+    assert all(
+        torch.equal(part, p) for part, p in zip(meta.shaped(vector, net).values(), net.parameters(), strict=True)
+    )
 
 
 def test_half_precision_outside_changes_nothing() -> None:

@@ -114,12 +114,12 @@ def test_weights_of_the_papers_virtual_step(arrays: dict[str, Tensor]) -> None:
 def test_weights_of_the_released_virtual_step(arrays: dict[str, Tensor]) -> None:
     """It also takes a consistency term, momentum and weight decay."""
     net, target = TwoLogits(arrays, "meta_param1"), arrays["meta_cons_target1"]
-    _, step = meta.gradient(net, lambda f: (f(arrays["meta_x"]).softmax(1)[:, 1:] - target).square().mean())
-    step = {
-        name: g + 5e-4 * meta.learnable(net)[name].detach() + 0.9 * arrays[f"meta_momentum1_{name.split('.', 1)[1]}"]
-        for name, g in step.items()
+    lr, here = arrays["meta_lr"].item(), meta.learnable(net)
+    smooth = (net(arrays["meta_x"]).softmax(1)[:, 1:] - target).square().mean()
+    before = {  # the step before was lr * buffer
+        name: w.detach() + lr * arrays[f"meta_momentum1_{name.split('.', 1)[1]}"] for name, w in here.items()
     }
-    at = meta.virtual_step(net, step, arrays["meta_lr"].item())
+    at = meta.virtual_step(net, meta.gradient_of(smooth, net), lr, 5e-4, 0.9, before)
     weight = meta.normalise(worths(net, arrays, at))
     torch.testing.assert_close(weight, arrays["meta_weight1_joint"].transpose(0, 1), rtol=1e-5, atol=1e-12)
 
@@ -133,4 +133,4 @@ def test_cross_entropy_is_the_released_loss(arrays: dict[str, Tensor]) -> None:
 def test_presets_differ_from_the_defaults_only_where_papers_do() -> None:
     paper = load_config(PRESETS / "paper_la.yaml").method
     changed = {name for name, value in Config().model_dump().items() if paper[name] != value}
-    assert changed == {"warm", "normalise", "clean_step"}
+    assert changed == {"warm", "warm_most", "warm_batch", "clean_loss", "normalise", "clean_step"}

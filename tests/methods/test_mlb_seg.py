@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from torch import Tensor, nn
 from maskmend.config import load_config
 from maskmend.errors import InputError
 from maskmend.functional import meta
-from maskmend.methods.mlb_seg import Config, MLBSeg
+from maskmend.functional.views import Variants, look
+from maskmend.methods.mlb_seg import Config, MLBSeg, Pass
 from maskmend.networks import NetworkConfig, build
 from maskmend.types import IGNORE, Batch, Progress, Trust
 
@@ -73,7 +76,7 @@ def test_the_merged_clean_step_costs_nothing_and_adds_the_clean_gradient() -> No
     batch, method = a_batch(), MLBSeg(Counting, Config())
     parts: dict[str, list[Tensor]] = {}
     for kind in ("none", "merged"):
-        method.config = Config(clean_step=kind)
+        method.config = Config(clean_step=kind, clean_loss="ce")
         method.zero_grad()
         method.student.calls.clear()
         torch.manual_seed(1)
@@ -95,12 +98,12 @@ def test_the_released_clean_step_is_a_second_update() -> None:
 
     method.step(a_batch(), LATE, update)
     assert len(updates) == 2
-    assert method.student.calls == [5, 10, 5, 5, 10]  # virtual step, clean gradient, forward mode, step, clean step
+    assert method.student.calls == [5, 10, 5, 10]  # virtual step and step, clean gradient, forward mode, clean step
     assert method.teacher.calls == [5, 10]
 
 
 def test_warm_start_learns_from_clean_cases_alone_and_ends_in_the_teacher() -> None:
-    method, batch = MLBSeg(Counting, Config(warm=0.2)), a_batch((CLEAN, CLEAN, NOISY, UNLABELED))
+    method, batch = MLBSeg(Counting, Config(warm=0.2, warm_most=0)), a_batch((CLEAN, CLEAN, NOISY, UNLABELED))
     assert [method.warm_epochs(Progress(0, epochs, 0, 1)) for epochs in (1, 10, 50)] == [1, 2, 10]
     method.step(batch, Progress(1, 10, 1, 1), backward)
     assert method.student.calls == [2]
@@ -117,6 +120,128 @@ def test_warm_start_learns_from_clean_cases_alone_and_ends_in_the_teacher() -> N
     assert list(train.written) == [3]  # the one without a label
     assert torch.equal(train.written[3], expected[0])
     assert all(torch.equal(a, b) for a, b in zip(method.student.parameters(), method.teacher.parameters(), strict=True))
+
+
+class Seer(nn.Module):
+    """Sees each pixel's class in its value, up to the largest class that it has learnt."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most, self.weight = most, nn.Parameter(torch.ones(1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        seen = image[:, 0].round().clamp(0, self.most).long()
+        return self.weight * nn.functional.one_hot(seen, 3).movedim(-1, 1).float()
+
+
+def test_the_warm_start_lasts_until_every_class_is_found_on_clean_cases() -> None:
+    batch = a_batch((CLEAN, CLEAN, NOISY))
+    batch = replace(batch, image=batch.label.unsqueeze(1).float())
+    batch.image[2] = 0  # nothing is seen on the noisy case, and nobody asks
+    for learnt_at, ends in ((0, 1), (3, 3), (99, 6)):  # at least a tenth of ten epochs, at most six tenths
+        method, warm = MLBSeg(lambda: Seer(1), Config(warm_most=0.6)), []
+        for epoch in range(10):
+            method.student.most = 2 if epoch >= learnt_at else 1
+            at = Progress(epoch, 10, epoch, 1)
+            method.begin_epoch(at, FakeSet(batch))
+            warm.append(at.epoch < method.warm_epochs(at))
+            resumed = MLBSeg(lambda: Seer(1), Config(warm_most=0.6))
+            resumed.load_state_dict(method.state_dict())
+            assert resumed.warm_epochs(at) == method.warm_epochs(at)
+        assert warm == [True] * ends + [False] * (10 - ends)
+
+
+def test_how_well_classes_are_found_counts_the_clean_cases_that_have_them() -> None:
+    """Of class 2 the first case has 4 pixels, of which 2 are seen and 2 too many: 4 / 8; the second has none."""
+    label = torch.zeros(3, 4, 4, dtype=torch.long)
+    label[0, 0], label[0, 1], label[1, 0], label[2] = 2, IGNORE, 1, 2
+    image = label.clamp_min(2).float() * (label != 0)
+    image[0, 0, :2], image[0, 2, :2], image[1, 0] = 0, 2, 1
+    batch = Batch(image.unsqueeze(1), label, torch.tensor([CLEAN, CLEAN, NOISY]), torch.arange(3))
+    assert MLBSeg(lambda: Seer(2), Config()).least_dice(FakeSet(batch)).item() == pytest.approx(0.5)
+
+
+def plain() -> nn.Module:
+    """Without batch normalisation a case's gradient does not depend on those beside it."""
+    return build(NetworkConfig(width=4, strides=[2], norm="instance"), 1, 3, 2)
+
+
+def test_the_warm_start_gathers_a_batch_of_many_cases_over_several_steps() -> None:
+    batches, grads = [a_batch((CLEAN,) * 2 + (NOISY,)) for _ in range(4)], []
+    config = Config(warm_batch=8)
+    method = MLBSeg(plain, config)
+    for step, batch in enumerate(batches, start=8):
+        fresh = MLBSeg(plain, config)  # as a run that is killed and resumed at each step
+        fresh.load_state_dict(method.state_dict())
+        fresh.step(batch, Progress(0, 10, step, 100), lambda loss, group="main": grads.append(loss.backward()))
+        method = fresh
+    assert len(grads) == 1
+    rows = [batch.clean for batch in batches]
+    all_at_once = look(torch.cat([b.image for b in rows]), torch.cat([b.label for b in rows]), (), 0)
+    twin = MLBSeg(plain, config)
+    twin.load_state_dict(method.state_dict())
+    twin.supervised(twin.student(all_at_once.image), all_at_once).backward()
+    for p, q in zip(method.student.parameters(), twin.student.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-6)
+    assert not method.gathered.any()
+
+
+def test_clean_cases_teach_by_cross_entropy_and_dice() -> None:
+    """Two pixels of 0.8 and one of 0.6 for class 1, given 1, 0 and nothing: CE of two, Dice of those annotated."""
+    prob, label = torch.tensor([0.8, 0.8, 0.6]), torch.tensor([[[1, 0, IGNORE]]])
+    logits = torch.stack((1 - prob, prob)).log().view(1, 2, 1, 3)
+    seen = look(torch.zeros(1, 1, 1, 3), label, (), 0)
+    plain = -(math.log(0.8) + math.log(0.2)) / 2
+    for kind, dice in (("ce", 0.0), ("ce_dice", 1 - (2 * 0.8 + 1) / (1.6 + 1 + 1))):
+        loss = MLBSeg(Counting, Config(clean_loss=kind)).supervised(logits, seen)
+        assert loss.item() == pytest.approx(plain + dice, rel=1e-6)
+
+
+def test_the_released_virtual_step_is_the_optimisers_own() -> None:
+    """An honest step of a copy of network and optimiser, in each of several training steps of a falling rate."""
+    released = {"virtual_lr": 0.1, "virtual_every": 3, "virtual_decay": 0.01, "virtual_momentum": 0.9}
+    method = MLBSeg(lambda: Counting().double(), Config(clean_step="own", **released))
+    optimiser = torch.optim.SGD(method.student.parameters(), 0.1, 0.9, weight_decay=0.01)
+    seen: list[tuple[meta.Weights, Tensor]] = []
+
+    def update(loss: Tensor, group: str = "main") -> None:
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    def see_ahead(rest: Variants, target: Tensor, at: Progress) -> Pass:
+        now = type(method).see_ahead(method, rest, target, at)
+        twin, own = deepcopy((method.student, optimiser))
+        logits = twin(rest.image)
+        own.zero_grad()
+        method.smooth(logits, rest, target).backward()
+        for p, q in zip(twin.parameters(), now.ahead.values(), strict=True):
+            seen.append((p.grad.clone(), q))
+        own.step()
+        for p, q in zip(twin.parameters(), now.ahead.values(), strict=True):
+            torch.testing.assert_close(p.detach(), q, rtol=1e-6, atol=1e-9)
+        return now
+
+    method.see_ahead = see_ahead
+    batch = a_batch()
+    batch = replace(batch, image=batch.image.double())
+    for step in range(4, 9):
+        at = Progress(step // 2, 10, step, 2)
+        optimiser.param_groups[0]["lr"] = 0.1 * 3 / (at.epoch + 3)
+        method.step(batch, at, update)
+    assert len(seen) == 5 * len(list(method.student.parameters()))
+
+
+def test_the_pass_of_the_virtual_step_is_also_learnt_from() -> None:
+    method = MLBSeg(plain, Config(virtual_lr=0.1))
+    rest = look(torch.randn(2, 1, 16, 16), torch.zeros(2, 16, 16, dtype=torch.long), ("in", "flip"), 0.02)
+    target, slope, grads = method.target(rest), torch.randn(6, 3, 16, 16), []
+    for now in (method.see(rest, target), method.see_ahead(rest, target, LATE)):
+        method.zero_grad()
+        ((slope * now.logits).mean() + now.smooth).backward()
+        grads.append([p.grad.clone() for p in method.student.parameters()])
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
 
 
 def test_without_labels_only_pseudo_labels_weigh() -> None:
@@ -146,10 +271,13 @@ def scene(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("normalise", ["joint", "separate"])
-def test_wrong_labels_are_believed_less_than_right_ones(normalise: str) -> None:
+@pytest.mark.parametrize(("clean_loss", "steps"), [("ce", 25), ("ce_dice", 16)])
+def test_wrong_labels_are_believed_less_than_right_ones(normalise: str, clean_loss: str, steps: int) -> None:
+    """With Dice four clean cases are sooner known by heart, and then their gradient says little."""
     (image, truth), (x, y) = scene(4, 0), scene(4, 1)
     wrong = truth.roll((9, 9), (1, 2))
-    method = MLBSeg(lambda: build(NetworkConfig(width=4, strides=[2]), 1, 2, 2), Config(normalise=normalise, warm=0.5))
+    config = Config(normalise=normalise, clean_loss=clean_loss, warm=0.5)
+    method = MLBSeg(lambda: build(NetworkConfig(width=4, strides=[2]), 1, 2, 2), config)
     optimiser = torch.optim.Adam(method.student.parameters(), 0.02)
 
     def update(loss: Tensor, group: str = "main") -> None:
@@ -163,11 +291,11 @@ def test_wrong_labels_are_believed_less_than_right_ones(normalise: str) -> None:
         label = torch.cat((y, label))
         return Batch(torch.cat((x, image)), label, trust, torch.arange(8), {"refined": label})
 
-    for step in range(25):
-        method.step(batch_with(wrong), Progress(0, 10, step, 25), update)
+    for step in range(steps):
+        method.step(batch_with(wrong), Progress(0, 10, step, steps), update)
     method.teacher.load_state_dict(method.student.state_dict())
-    seen, clean = (method.look(*pair, ()) for pair in ((image, wrong), (x, y)))
-    _, toward = method.clean_gradient(clean, seen, None)
+    clean = look(x, y, (), 0)
+    _, toward = meta.gradient(method.student, lambda net: method.supervised(net(x), clean))
     z, slope = meta.tangent(method.student, image, toward)
     weight, bad = method.weigh(z, slope, wrong, z.argmax(1)), wrong != truth
     assert (z.argmax(1) == truth).float().mean() > 0.95
@@ -208,6 +336,9 @@ class FakeSet:
 
     def scan(self, batch_size: int = 8) -> Iterator[Batch]:
         return (self.batch.rows(torch.arange(i, i + 1)) for i in range(len(self)))
+
+    def gather(self, index: Tensor, value: Tensor) -> Tensor:
+        return value.new_zeros(len(self), *value.shape[1:]).index_copy(0, index, value)
 
     def write(self, name: str, index: Tensor, value: Tensor) -> None:
         assert name == "refined"

@@ -8,7 +8,8 @@ terms of the virtual step merely move the point at which v is taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -26,30 +27,59 @@ def learnable(net: nn.Module) -> Weights:
     return {name: p for name, p in net.named_parameters() if p.requires_grad}
 
 
+@contextmanager
+def apart(device: torch.device) -> Iterator[None]:
+    """In full precision; and the random state is put back, so that the next pass drops the same units."""
+    with (
+        torch.autocast(device.type, enabled=False),
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+    ):
+        yield
+
+
 def gradient(net: nn.Module, loss: Callable[[Net], Tensor], at: Weights | None = None) -> tuple[Tensor, Weights]:
-    """Value () and gradient of ``loss(net)``, at its own weights or at others; in full precision.
+    """Value () and gradient of ``loss(net)``, at its own weights or at others; ``apart``.
 
     At others, running statistics stay untouched: they work on a copy.
     """
     weights = learnable(net) if at is None else {name: w.detach().requires_grad_() for name, w in at.items()}
     copies = {} if at is None else {name: b.clone() for name, b in net.named_buffers()}
-    with torch.autocast(next(iter(weights.values())).device.type, enabled=False):
+    with apart(next(iter(weights.values())).device):
         value = loss(lambda image: functional_call(net, weights | copies, (image,)))
         found = torch.autograd.grad(value, list(weights.values()), materialize_grads=True)
     return value.detach(), dict(zip(weights, found, strict=True))
 
 
-def virtual_step(net: nn.Module, gradient: Weights, lr: float) -> Weights:
-    """The weights after a step of gradient descent that is not taken."""
-    return {name: w.detach() - lr * gradient[name] for name, w in learnable(net).items()}
+def gradient_of(value: Tensor, net: nn.Module) -> Weights:
+    """Gradient of a value () that the network's weights led to. Its graph stays, for what else is learnt from it."""
+    weights = learnable(net)
+    found = torch.autograd.grad(value, list(weights.values()), retain_graph=True, materialize_grads=True)
+    return dict(zip(weights, found, strict=True))
+
+
+def virtual_step(
+    net: nn.Module,
+    gradient: Weights,
+    lr: float,
+    decay: float = 0.0,
+    momentum: float = 0.0,
+    before: Weights | None = None,
+) -> Weights:
+    """The weights after a step of gradient descent that is not taken; with ``decay`` and ``momentum``, of torch's SGD.
+
+    Its buffer of momentum need not be known: lr times the buffer is how far the last step went, and the weights
+    ``before`` it tell. If that step had another lr, ``momentum`` is to be multiplied by the ratio of this one to it.
+    """
+    here = {name: w.detach() for name, w in learnable(net).items()}
+    step = {name: w - lr * (gradient[name] + decay * w) for name, w in here.items()}
+    return step if before is None else {name: w + momentum * (here[name] - before[name]) for name, w in step.items()}
 
 
 def tangent(net: nn.Module, image: Tensor, direction: Weights) -> tuple[Tensor, Tensor]:
     """Logits (B, K, *S) and their change per unit of ``direction``, the weights being moved along it.
 
-    One dual forward pass, near three plain ones, without a graph, in full precision (forward mode does not work under
-    autocast). Running statistics stay untouched, and so does the random state: a forward pass that comes next drops
-    the same units.
+    One dual forward pass, near three plain ones, without a graph; ``apart``: forward mode and autocast do not mix.
+    Running statistics stay untouched.
     """
     weights = {name: w.detach() for name, w in learnable(net).items()}
 
@@ -58,11 +88,7 @@ def tangent(net: nn.Module, image: Tensor, direction: Weights) -> tuple[Tensor, 
         logits: Tensor = functional_call(net, weights | copies, (image,))
         return logits
 
-    with (
-        torch.no_grad(),
-        torch.autocast(image.device.type, enabled=False),
-        torch.random.fork_rng([image.device] if image.is_cuda else []),
-    ):
+    with torch.no_grad(), apart(image.device):
         found = jvp(forward, (weights,), (direction,))
     return found[0], found[1]
 
@@ -91,3 +117,15 @@ def as_loss(value: Tensor, gradient: Weights, net: nn.Module) -> Tensor:
     """A loss of this value whose backward pass costs nothing: its gradient is known."""
     linear = torch.stack([(w * gradient[name]).sum() for name, w in learnable(net).items()]).sum()
     return value + linear - linear.detach()
+
+
+def flat(weights: Weights) -> Tensor:
+    """All of them as one vector (P,)."""
+    return torch.cat([w.flatten() for w in weights.values()])
+
+
+def shaped(vector: Tensor, net: nn.Module) -> Weights:
+    """What ``flat`` (P,) was made of, in the shapes of the network's weights."""
+    weights = learnable(net)
+    parts = vector.split([w.numel() for w in weights.values()])
+    return {name: part.view(w.shape) for (name, w), part in zip(weights.items(), parts, strict=True)}

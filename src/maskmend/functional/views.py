@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..types import IGNORE
 from .losses import masked_mean, most_likely, one_hot
+from .teacher import perturbed
 
 Kind = Literal["in", "out", "flip"]
 ZOOM = (8 / 144, 60 / 144)
@@ -53,6 +54,25 @@ def draw_views(kinds: Sequence[Kind], count: int, dims: int, device: torch.devic
     amount = ZOOM[0] + (ZOOM[1] - ZOOM[0]) * torch.rand(shape, device=device)
     axes = torch.randint(1, 2**dims, shape, device=device).unsqueeze(2) >> torch.arange(dims, device=device)
     return Views(1 + sign.unsqueeze(1) * amount, (axes % 2 == 1) & turned.view(-1, 1, 1))
+
+
+@dataclass(frozen=True)
+class Variants:
+    """V views of B images, (V B, C, *S), and the same with noise on them; the views, and the labels (B, *S)."""
+
+    image: Tensor
+    noisy: Tensor
+    views: Views
+    label: Tensor
+
+
+def look(image: Tensor, label: Tensor, kinds: Sequence[Kind], noise: float) -> Variants:
+    """The original and one view of each of ``kinds``, drawn for each image (B, C, *S). MLB-Seg Eqs. 10 and 12."""
+    views = draw_views(kinds, len(image), image.ndim - 2, image.device)
+    seen = apply(image.repeat(len(views), *[1] * (image.ndim - 1)), views)
+    if image.ndim == 4 and image.is_contiguous(memory_format=torch.channels_last):
+        seen = seen.contiguous(memory_format=torch.channels_last)
+    return Variants(seen, perturbed(seen, noise), views, label)
 
 
 def apply(x: Tensor, views: Views, outside: int = IGNORE) -> Tensor:
