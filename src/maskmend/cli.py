@@ -75,13 +75,16 @@ def prepare(
     threshold: Annotated[int, typer.Option(help="Grey masks: foreground is what is above this value.")] = 127,
     seed: Annotated[int, typer.Option(help="Chooses the test cases.")] = 0,
     partial: Annotated[bool, typer.Option("--partial", help="Take an archive that is not whole.")] = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Take masks most of which are empty, as of slices of volumes.")
+    ] = False,
     listing: Annotated[bool, typer.Option("--list", help="The public data sets, and where each is obtained.")] = False,
 ) -> None:
     """Turn a folder of images and masks, or a public data set, into an nnU-Net data set."""
     from .verbs.prepare import prepare
 
     asked: dict[str, Any] = {"archive": archive, "test": test, "threshold": threshold, "seed": seed, "partial": partial}
-    show(prepare(None if listing else source, output, **asked).table())
+    show(prepare(None if listing else source, output, allow_empty=allow_empty, **asked).table())
 
 
 @app.command(

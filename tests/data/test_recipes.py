@@ -7,6 +7,7 @@ import shutil
 import sys
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +284,108 @@ def test_breast_ultrasound(tmp_path: Path) -> None:
     assert set(names) == {f"{kind} ({number})" for kind in ("benign", "malignant") for number in range(1, 5)}
     one, two = label_of(names["benign (2)"]).sum(), label_of(names["benign (1)"]).sum()
     assert two == pytest.approx(2 * one, rel=0.05)
+
+
+FORMS: dict[str, Callable[[np.ndarray], Image.Image]] = {
+    "1 bit": lambda mask: Image.fromarray(mask > 0),
+    "0 and 1": lambda mask: Image.fromarray(mask // 255),
+    "0 and 255": Image.fromarray,
+    "palette": lambda mask: Image.fromarray(mask).convert("P"),
+    "white first": lambda mask: white_first(mask),
+    "colour": lambda mask: Image.fromarray(np.repeat(mask[..., None], 3, 2)),
+    "opaque": lambda mask: Image.fromarray(mask).convert("LA"),
+    "smooth": lambda mask: Image.fromarray(mask).resize((51, 67)).resize(mask.shape[::-1], Image.Resampling.BICUBIC),
+}
+"""How archives save a mask of 0 and 255; BUSI's are of 1 bit."""
+
+
+def white_first(mask: np.ndarray) -> Image.Image:
+    picture = Image.fromarray(1 - mask // 255).convert("L")
+    picture.putpalette([255, 255, 255, 0, 0, 0])
+    return picture
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["busi", "shenzhen", "isic2017", "bus_uc", "montgomery", "kvasir_seg"])
+def test_masks_are_read_however_they_were_saved(tmp_path: Path, name: str, form: str) -> None:
+    root, size = tmp_path / "archive", (70, 90)
+    places = {
+        "busi": ("benign/benign (1).png", "benign/benign (1)_mask.png"),
+        "shenzhen": ("CXR_png/CHNCXR_0001_0.png", "mask/CHNCXR_0001_0_mask.png"),
+        "isic2017": (
+            "ISIC-2017_Training_Data/ISIC_1.jpg",
+            "ISIC-2017_Training_Part1_GroundTruth/ISIC_1_segmentation.png",
+        ),
+        "bus_uc": ("All/images/1.png", "All/masks/1.png"),
+        "montgomery": ("CXR_png/MCUCXR_1.png", "ManualMask/leftMask/MCUCXR_1.png"),
+        "kvasir_seg": ("images/1.jpg", "masks/1.jpg"),
+    }
+    if name == "kvasir_seg" and form in ("1 bit", "0 and 1", "palette", "white first", "opaque"):
+        return  # its masks are JPEG
+    for number in "12":
+        image, mask = (root / place.replace("1.", f"{number}.").replace("_1_", f"_{number}_") for place in places[name])
+        image, mask = (
+            Path(str(path).replace("(1)", f"({number})").replace("0001", f"000{number}")) for path in (image, mask)
+        )
+        save(image, colours(size))
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        FORMS[form](disk(size, 0.3)).save(mask)
+        if name == "montgomery":
+            save(root / f"ManualMask/rightMask/{mask.name}", disk(size, 0))
+        if name == "busi":
+            other = [
+                root / place.replace("benign", "malignant").replace("(1)", f"({number})") for place in places[name]
+            ]
+            save(other[0], colours(size))
+            other[1].parent.mkdir(exist_ok=True)
+            FORMS[form](disk(size, 0.3)).save(other[1])
+        if name == "isic2017":
+            test = [
+                str(path).replace("Training", "Test_v2").replace(f"ISIC_{number}", f"ISIC_{number}9")
+                for path in (image, mask)
+            ]
+            for path, other_path in zip((image, mask), test, strict=True):
+                Path(other_path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, other_path)
+    dataset = made(name, root)
+    for case in dataset.train + dataset.test:
+        assert label_of(case).mean() == pytest.approx(np.pi * 0.3**2, rel=0.05)
+
+
+def test_busi_of_the_copy_with_two_folders(tmp_path: Path) -> None:
+    """Images and masks of one name, or the masks with the suffix of the first copy."""
+    root = tmp_path / "archive"
+    for number in range(1, 4):
+        for kind, suffix in (("benign", ""), ("malignant", "_mask")):
+            save(root / f"{kind}/images/{number}.png", colours((70, 90), number))
+            FORMS["1 bit"](disk((70, 90), 0.2)).save(place := root / f"{kind}.png")
+            (root / kind / "mask").mkdir(exist_ok=True)
+            place.rename(root / kind / "mask" / f"{number}{suffix}.png")
+    dataset = made("busi", root)
+    names = {case.name for case in dataset.train + dataset.test}
+    assert names == {f"{kind}_{number}" for kind in ("benign", "malignant") for number in range(1, 4)}
+    (root / "benign/mask/2.png").unlink()
+    refused("busi", root, r"benign/images/2\.png has no .*benign/mask/2_mask\.png")
+
+
+def test_masks_that_hold_more_or_nothing_are_refused(tmp_path: Path) -> None:
+    root = kvasir(tmp_path / "archive")
+    for number in range(3):
+        save(root / f"Kvasir-SEG/masks/cju{number}.jpg", disk((80, 100), 0))
+    refused(
+        "kvasir_seg",
+        root,
+        r"refused: 3 of 4 masks are empty \(.*\), too many to be right; look at how they were saved\.",
+    )
+    busi = tmp_path / "busi"
+    for kind in ("benign", "malignant"):
+        save(busi / f"{kind}/{kind} (1).png", colours((70, 90)))
+        save(busi / f"{kind}/{kind} (1)_mask.png", disk((70, 90)) // 255 + disk((70, 90), 0.1) // 255)
+    refused("busi", busi, r"masks hold the values \[0, 1, 2\] where background and one structure are expected")
+    patient = tmp_path / "acdc/training/patient001"
+    volume(patient / "patient001_frame01.nii.gz", noise((3, 20, 20)))
+    volume(patient / "patient001_frame01_gt.nii.gz", np.full((3, 20, 20), 7, np.uint8))
+    refused("acdc", tmp_path / "acdc", r"_gt\.nii\.gz holds the value 7, where 0, 1, 2, 3 are expected")
 
 
 def volume(path: Path, array: np.ndarray, spacing: tuple[float, ...] = (0.7, 0.7, 3.0)) -> None:

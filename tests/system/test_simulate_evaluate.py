@@ -281,13 +281,18 @@ def test_the_spacing_of_a_tiff_stays_beside_it(tmp_path):
         ({"noise": "random_raters"}, "did you mean 'random_rater'"),
         ({"target_dice": 70}, "target Dice 70 is not between 0 and 1"),
         ({"target_dice": 0.7, "fraction": 0}, r"no case is corrupted, .* Dice of 0\.7; raise the fraction"),
-        ({"target_dice": 0.9, "noise": "missing"}, r"'missing' leaves a Dice from 0\.000 \(chance=1\) to 1\.000"),
     ],
 )
 def test_wrong_arguments(dataset, tmp_path, arguments, message):
     with pytest.raises(InputError, match=message):
         simulate(dataset, tmp_path / "noisy", **{"noise": "markov", **arguments})
     assert not (tmp_path / "noisy").exists()
+
+
+def test_of_a_target_out_of_reach_the_nearest_is_taken(dataset, tmp_path):
+    with pytest.warns(UserWarning, match=r"'missing' leaves a Dice from 0\.000 \(chance=1\) to 1\.000 .* is taken\."):
+        summary = simulate(dataset, tmp_path / "noisy", "missing", target_dice=0.9)
+    assert abs(summary.dice_corrupted()[0] - 0.9) < 0.2
 
 
 def test_refuses_what_would_overwrite_or_mislead(dataset, tmp_path):

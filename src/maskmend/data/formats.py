@@ -28,6 +28,7 @@ __all__ = [
     "ENDINGS",
     "LOSSY",
     "PICTURES",
+    "READ_ONLY",
     "VOLUMES",
     "Array",
     "Geometry",
@@ -49,6 +50,8 @@ ENDINGS: tuple[str, ...] = VOLUMES + PICTURES + TIFFS
 """What is read and written."""
 LOSSY = (".jpg", ".jpeg")
 """What is read as an image, never as a label, and never written."""
+READ_ONLY = (*LOSSY, ".gif")
+"""What is read, and never written."""
 
 
 def ending_of(path: Path) -> str:
@@ -56,7 +59,7 @@ def ending_of(path: Path) -> str:
 
     Raises InputError if no known format has it.
     """
-    for ending in ENDINGS + LOSSY:
+    for ending in ENDINGS + READ_ONLY:
         if path.name.lower().endswith(ending):
             return ending
     raise InputError(f"{path} is in no known format; use one of {', '.join(ENDINGS)}.")
@@ -239,8 +242,8 @@ def _encode(path: Path, ending: str, array: Array, geometry: Geometry) -> None:
 
 def _refuse_loss(path: Path, ending: str, array: Array) -> None:
     """InputError where the format cannot hold (C, *S) exactly."""
-    if ending in LOSSY:
-        raise InputError(f"{path} would lose detail as a JPEG; use one of {', '.join(ENDINGS)}.")
+    if ending in READ_ONLY:
+        raise InputError(f"{path} would lose detail as {ending}; use one of {', '.join(ENDINGS)}.")
     if ending not in PICTURES:
         return
     if array.ndim != 3 or len(array) not in (1, 3):

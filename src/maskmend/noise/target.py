@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -40,8 +41,9 @@ def strongest(noise: Kind) -> float:
 def reach(noise: K, target: float, left: Callable[[K], float]) -> K:
     """The noise, stronger or weaker, so that it leaves a Dice within ``TOLERANCE`` of ``target``: by bisection.
 
-    ``left`` says what Dice a noise leaves. It should use the same randomness for each, so that stronger is worse.
-    Raises InputError for a target outside (0, 1), a noise without strength, and where the target is out of reach.
+    ``left`` says what Dice a noise leaves. It should use the same randomness for each, so that stronger is worse. Where
+    the target is out of reach, a warning says so, and what is nearest is taken.
+    Raises InputError for a target outside (0, 1), and a noise without strength.
     """
     if not 0 < target < 1:
         raise InputError(f"the target Dice {target:g} is not between 0 and 1; choose one such as 0.7.")
@@ -58,19 +60,23 @@ def reach(noise: K, target: float, left: Callable[[K], float]) -> K:
             break
         weak, strong = (factor, strong) if seen[trial] > target else (weak, factor)
         factor = (weak + strong) / 2 if strong else min(2 * weak, limit)
-    best = min(seen, key=lambda trial: abs(seen[trial] - target))
-    if not abs(seen[best] - target) <= TOLERANCE:
-        raise _out_of_reach(noise, target, seen | {end: left(end) for end in (scaled(noise, 0), scaled(noise, limit))})
-    return best
+    if min(abs(dice - target) for dice in seen.values()) > TOLERANCE:
+        seen |= {end: left(end) for end in (scaled(noise, 0), scaled(noise, limit)) if end not in seen}
+        _tell(noise, target, seen)
+    return _nearest(seen, target)
 
 
-def _out_of_reach(noise: K, target: float, seen: Mapping[K, float]) -> InputError:
+def _nearest(seen: Mapping[K, float], target: float) -> K:
+    return min(seen, key=lambda trial: abs(seen[trial] - target))
+
+
+def _tell(noise: K, target: float, seen: Mapping[K, float]) -> None:
     ends = sorted(seen, key=lambda trial: seen[trial])
-    low, high = (f"{seen[end]:.3f} ({words(end)})" for end in (ends[0], ends[-1]))
-    near = min(seen.values(), key=lambda dice: abs(dice - target))
-    return InputError(
+    low, high, near = (f"{seen[end]:.3f} ({words(end)})" for end in (ends[0], ends[-1], _nearest(seen, target)))
+    warnings.warn(
         f"the noise '{noise.name}' leaves a Dice from {low} to {high} on these labels, and none nearer to {target:g} "
-        f"than {near:.3f}; choose another target, seed or noise."
+        f"than {near}, which is taken.",
+        stacklevel=3,
     )
 
 

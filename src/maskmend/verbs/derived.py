@@ -37,7 +37,7 @@ def copy_beside(source: Dataset, root: Path) -> None:
     for case in source.test:
         if case.reference is not None:
             carry(case.reference, root / "labelsTs", case.name)
-    for name in ("splits_final.json", "supervision.csv"):
+    for name in ("splits_final.json", "supervision.csv", "volumes.csv"):
         if (source.root / name).exists():
             shutil.copy2(source.root / name, root / name)
     about = read_json_object(source.root / "dataset.json")

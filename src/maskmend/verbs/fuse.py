@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dataset import Case, Dataset, case_arrays, declared_label, open_dataset
+from ..data.empty import check_masks
 from ..data.formats import write_json, write_label
 from ..data.fusion import CHOICES, FUSIONS, around, average, choose, disagreement, likeliest, majority, rate, staple
 from ..data.layout import nearest, read_json_object
@@ -149,6 +150,8 @@ def fuse(dataset: Path, output: Path, rule: str = "majority", seed: int = 0) -> 
         summary = FusionSummary(output, rule, seed, cases)
         write_json(root / "dataset.json", read_json_object(root / "dataset.json") | {"annotation": _said(summary)})
         write_json(root / "fusion.json", summary.manifest())
+        made = open_dataset(root)
+        check_masks(made, made.train, output)
     return summary
 
 

@@ -46,6 +46,7 @@ def prepare(
     threshold: int = THRESHOLD,
     seed: int = 0,
     partial: bool = False,
+    allow_empty: bool = False,
 ) -> Prepared | Recipes:
     """Make an nnU-Net data set at ``output``.
 
@@ -55,6 +56,7 @@ def prepare(
         archive: of a public data set, as it was downloaded: a folder, or a .zip or .tar.
         test, threshold, seed: as ``data.prepare.prepare`` takes them; a recipe takes the seed alone.
         partial: take an archive that is not whole.
+        allow_empty: take masks most of which are empty; dataset.json then says that it is right.
 
     Raises:
         InputError: nothing was understood, or it is not what it should be.
@@ -65,9 +67,9 @@ def prepare(
         recipe = find(str(source))
         if output is None:
             raise InputError(f"there is no place for {recipe.title}; name a new folder with -o.")
-        if test or threshold != THRESHOLD:
-            given = f"test={test:g}" if test else f"threshold={threshold}"
-            raise InputError(f"{recipe.name} has its own test cases and masks; leave {given} out.")
+        given = {f"test={test:g}": test, f"threshold={threshold}": threshold != THRESHOLD, "allow_empty": allow_empty}
+        if needless := [word for word, asked in given.items() if asked]:
+            raise InputError(f"{recipe.name} has its own test cases and masks; leave {needless[0]} out.")
         return Prepared(prepare_recipe(recipe.name, archive, output, partial, seed))
     if partial:
         raise InputError("partial is for the archive of a public data set, --from ARCHIVE; leave it out.")
@@ -77,7 +79,7 @@ def prepare(
         raise InputError(f"say where the archive of {source} is: --from ARCHIVE; {recipes()[str(source)].home} has it.")
     if output is None:
         raise InputError(f"there is no place for the data set of {source}; name a new folder with -o.")
-    return Prepared(of_folder(Path(source), output, test, threshold, seed))
+    return Prepared(of_folder(Path(source), output, test, threshold, seed, allow_empty))
 
 
 def _told(recipe: Recipe, words: tuple[str, ...]) -> str:

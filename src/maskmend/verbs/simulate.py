@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dataset import Case, Dataset, case_arrays, open_dataset
+from ..data.empty import check_masks
 from ..data.formats import Picture, write_json, write_label
 from ..data.scratch import check_new, new_folder
 from ..errors import InputError
@@ -109,16 +110,17 @@ def simulate(
 
     A case's noise depends on ``seed`` and its name alone, and a larger ``fraction`` corrupts the same cases and more.
     With ``target_dice`` the noise is made as strong as it must be for the corrupted labels to keep that Dice, on
-    average and within 0.01; ``noise.json`` says how strong that was. With ``among`` only the cases of these names may
-    be corrupted, and ``fraction`` is of them.
+    average and within 0.01, or as near as the noise can come, with a warning; ``noise.json`` says how strong that was.
+    With ``among`` only the cases of these names may be corrupted, and ``fraction`` is of them.
     Raises InputError for an unknown noise or parameter, a fraction outside [0, 1], an ``output`` that holds something
-    already, a data set without labels to corrupt, and a target that the noise cannot reach.
+    already, a data set without labels to corrupt, or most of whose labels are empty.
     """
     dataset, output = Path(dataset), Path(output)
     kind = build(find(noise, KINDS), parameters)
     source = open_dataset(dataset)
     labelled = sorted((case for case in source.train if case.label is not None), key=lambda case: case.name)
     _check(source, labelled, output, fraction, seed)
+    check_masks(source, labelled)
     doubtful = [case.name for case in labelled if case.trust is not Trust.CLEAN]
     chosen = _choose([name for name in doubtful if among is None or name in among], fraction, seed)
     if target_dice is not None:

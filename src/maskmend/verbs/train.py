@@ -15,6 +15,7 @@ from ..config import RunConfig
 from ..data.augment import apply, draw
 from ..data.cache import Cache, default_cache
 from ..data.dataset import Case, check_dataset, open_dataset
+from ..data.empty import check_masks
 from ..data.lock import LOCK, hold
 from ..data.order import pools
 from ..data.plan import Plan, make_plan
@@ -97,6 +98,7 @@ def _train(
     _check_cases(run, dataset, cases)
     if world.leads:
         check_dataset(data, (*cases, *held_out))
+        check_masks(data, cases)
     world.wait()
     plan = make_plan(data, cases, run.data)
     check_size(run, plan, world.device)

@@ -13,6 +13,7 @@ from ...errors import InputError
 from ...progress import track
 from ...texts import case_name
 from ..dataset import Dataset, open_dataset, write_dataset
+from ..empty import KEY, MOST, check_masks
 from ..formats import (
     PICTURES,
     TIFFS,
@@ -33,7 +34,14 @@ from .survey import THRESHOLD, Channels, MaskRule, channels_of, file_ending, mas
 __all__ = ["THRESHOLD", "majority", "prepare", "prepare_recipe"]
 
 
-def prepare(source: Path, output: Path, test: float = 0.0, threshold: int = THRESHOLD, seed: int = 0) -> Dataset:
+def prepare(
+    source: Path,
+    output: Path,
+    test: float = 0.0,
+    threshold: int = THRESHOLD,
+    seed: int = 0,
+    allow_empty: bool = False,
+) -> Dataset:
     """Convert ``source`` to an nnU-Net data set at ``output``; the source is never changed.
 
     Understood: a task of the Medical Segmentation Decathlon (``dataset.json`` that lists its files); a folder with
@@ -41,8 +49,9 @@ def prepare(source: Path, output: Path, test: float = 0.0, threshold: int = THRE
     for each rater, ``masks/RATER/``, whose majority becomes the label, the lower class where they tie, with
     ``labelsTr_raters/RATER/`` beside it; an nnU-Net data set with 0/255 masks.
     ``test``: share of the cases, drawn by ``seed``, kept back as a test set with labels. ``threshold``: where JPEG or
-    smoothed masks are cut; above it is foreground.
-    Raises InputError where a pair is incomplete, unequal in size or unreadable, and where ``output`` is not empty.
+    smoothed masks are cut; above it is foreground. ``allow_empty``: most masks may be empty, and dataset.json says so.
+    Raises InputError where a pair is incomplete, unequal in size or unreadable, where most masks are empty, and where
+    ``output`` is not empty.
     Nothing is left at ``output`` unless all went well.
     """
     source, output = Path(source), Path(output)
@@ -51,6 +60,8 @@ def prepare(source: Path, output: Path, test: float = 0.0, threshold: int = THRE
         raise InputError(f"test={test:g} is no share of the cases; choose one from 0 to below 1.")
     found = recognise(source)
     _check_apart(found, output)
+    if allow_empty:
+        found = replace(found, about=found.about | {KEY: True})
     return _convert(found, output, test, threshold, seed)
 
 
@@ -69,11 +80,11 @@ def prepare_recipe(name: str, archive: Path, output: Path, partial: bool = False
         found = recipe.read(recipes.open_archive(recipe, given, folder, partial, seed))
         source = {"source": recipe.title, "obtained_from": recipe.home, "terms": recipe.terms, "cite": recipe.cite}
         about = {**source, "recipe": recipe.makes, "seed": seed, **found.about}
-        return _convert(replace(found, about=about), output, 0.0, THRESHOLD, seed)
+        return _convert(replace(found, about=about), output, 0.0, THRESHOLD, seed, recipe.empty)
 
 
-def _convert(found: Source, output: Path, test: float, threshold: int, seed: int) -> Dataset:
-    """Write what was found."""
+def _convert(found: Source, output: Path, test: float, threshold: int, seed: int, empty: float = MOST) -> Dataset:
+    """Write what was found; a share of the masks may be ``empty``."""
     found = replace(found, train=_named(found.train), test=_named(found.test))
     ending = file_ending(found)
     looks = read_all(found, threshold)
@@ -88,7 +99,8 @@ def _convert(found: Source, output: Path, test: float, threshold: int, seed: int
             shutil.copyfile(path, root / path.name)
         about = {"name": output.name, **found.about, **_of_raters(found), "converted_by": "maskmend prepare"}
         write_dataset(root, channels.names, rule.labels, ending, len(found.train), **about)
-        open_dataset(root)
+        made = open_dataset(root)
+        check_masks(made, made.train + made.test, output, empty)
     return open_dataset(output)
 
 

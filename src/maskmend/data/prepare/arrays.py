@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -23,17 +23,9 @@ Box = tuple[slice, ...]
 
 
 def read_grey(path: Path) -> Array:
-    """A picture (H, W) float32: the mean of its channels. GIF, too. Raises InputError if it cannot be read."""
-    if path.suffix.lower() != ".gif":
-        grey: Array = read_image([path]).array.astype(np.float32).mean(0)
-        return grey
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("L"), np.float32)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise _unreadable(path, error) from error
+    """A picture (H, W) float32: the mean of its channels. Raises InputError if it cannot be read."""
+    grey: Array = read_image([path]).array.astype(np.float32).mean(0)
+    return grey
 
 
 def read_volume(path: Path) -> Picture:
@@ -164,6 +156,19 @@ def resampled(picture: Picture, spacing_mm: float, nearest: bool = False) -> Pic
     origin, direction, steps = image.GetOrigin(), image.GetDirection(), [spacing_mm] * 3
     found = sitk.Resample(image, size[::-1], sitk.Transform(), how, origin, steps, direction, fill)
     return Picture(sitk.GetArrayFromImage(found), replace(geometry, spacing_mm=(spacing_mm,) * 3))
+
+
+def structures(mask: Array, path: Path, values: Collection[int] = ()) -> Array:
+    """The mask of an archive's ``path`` (*S) as uint8: as it is, where it holds some of ``values`` only; or, without,
+    0 and 1, the higher of its two values, however it was saved.
+
+    Raises InputError where it holds others.
+    """
+    found = [float(value) for value in np.unique(mask)]
+    if strange := [value for value in found if value not in values] if values else found[2:]:
+        known = ", ".join(map(str, sorted(values))) if values else "background and one structure"
+        raise InputError(f"{path} holds the value {strange[0]:g}, where {known} are expected; unpack the archive anew.")
+    return (mask if values else mask > (found[0] if len(found) > 1 else 0)).astype(np.uint8)
 
 
 def united(classes: Mapping[int, Array]) -> Array:

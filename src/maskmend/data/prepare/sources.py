@@ -185,7 +185,8 @@ def _nnunet(root: Path) -> Source:
                     for c, paths in zip(cases, drawn, strict=True)
                 )
 
-            beside = tuple(root / name for name in ("supervision.csv", "splits_final.json") if (root / name).exists())
+            names = ("supervision.csv", "splits_final.json", "volumes.csv")
+            beside = tuple(root / name for name in names if (root / name).exists())
             train, test = pairs(dataset.train, "Tr"), pairs(dataset.test, "Ts")
             return Source(train, test, dataset.channel_names, two, True, beside=beside)
     raise InputError(f"{root} is an nnU-Net data set already and needs no preparing; train on it as it is.")

@@ -11,7 +11,8 @@ import numpy as np
 
 from ...errors import InputError
 from ...progress import track
-from ..formats import LOSSY, PICTURES, TIFFS, VOLUMES, Array, Picture, ending_of, read_image, read_label
+from ...texts import shown
+from ..formats import LOSSY, PICTURES, READ_ONLY, TIFFS, VOLUMES, Array, Picture, ending_of, read_image, read_label
 from .sources import Pair, Source
 
 THRESHOLD = 127
@@ -107,6 +108,11 @@ def _values(path: Path, shape: tuple[int, ...], pair: Pair, threshold: int) -> t
             f"{path} has the shape {mask.shape}, but its image {pair.images[0].name} has {shape}; "
             "bring both to one size."
         )
+    return values_in(mask, path)
+
+
+def values_in(mask: Array, path: Path) -> tuple[int, ...]:
+    """The values in the mask at ``path``, in order. Raises InputError where one is below 0."""
     values = tuple(int(value) for value in np.unique(mask))
     if values[0] < 0:
         raise InputError(f"{path} holds the value {values[0]}; number the classes from 0 up.")
@@ -151,19 +157,36 @@ def mask_rule(looks: Sequence[Look], source: Source, threshold: int) -> MaskRule
                     f"{path} holds the value {strange[0]}, which dataset.json does not declare; declare it."
                 )
         return MaskRule({value: value for value in declared.values()}, declared, threshold, cut=False)
+    return rule_of(drawn, threshold, declared)
+
+
+def rule_of(
+    drawn: Mapping[Path, tuple[int, ...]], threshold: int, declared: dict[str, int] | None = None, binary: bool = False
+) -> MaskRule:
+    """Which of the values in masks (path -> its values) is which class; ``binary``: there is one beside the background.
+
+    Warns and raises InputError as ``mask_rule``; and, where only two classes can be meant, for more values.
+    """
     pictures = [path for path in drawn if ending_of(path) not in VOLUMES]
     grey = {value for path in pictures for value in drawn[path]}
-    cut = len(grey) > MANY and max(grey) > threshold
+    mixed = {value for given in drawn.values() for value in given} == {0, 1, 255}
+    mixed = mixed and not any({1, 255} <= set(given) for given in drawn.values())
+    cut = len(grey) > (2 if binary else MANY) and max(grey) > threshold and not mixed
     _warn_of_cut(pictures, cut, len(grey), threshold)
     values = {0, 255} if cut else {value for given in drawn.values() for value in given}
     if len(values) < 2:
         raise InputError(f"{next(iter(drawn))} and all other masks hold one value only; check that they are masks.")
-    mixed = values == {0, 1, 255} and not any({1, 255} <= set(given) for given in drawn.values())
     if mixed:
         warnings.warn("some masks are 0/1 and some 0/255; both 1 and 255 are taken as the foreground.", stacklevel=2)
     if len(values) == 2 or mixed:
         classes = {value: int(value != min(values)) for value in values}
         return MaskRule(classes, declared or {"background": 0, "foreground": 1}, threshold, cut)
+    if binary:
+        path = max(drawn, key=lambda path: len(drawn[path]))
+        raise InputError(
+            f"{path.parent}: masks hold the values {shown(sorted(values))} where background and one structure are "
+            f"expected ({path.name}); get them anew."
+        )
     classes = {value: place for place, value in enumerate(sorted(values))}
     labels = {str(value) if place else "background": place for value, place in classes.items()}
     return MaskRule(classes, labels, threshold, cut)
@@ -189,9 +212,9 @@ def file_ending(source: Source) -> str:
     Raises InputError where pictures and volumes are mixed.
     """
     endings = {ending_of(path) for pair in source.train + source.test for path in pair.images}
-    if len(endings) == 1 and not endings <= {*LOSSY}:
+    if len(endings) == 1 and not endings <= {*READ_ONLY}:
         return endings.pop()
-    for kinds, ending in ((PICTURES + LOSSY, ".png"), (PICTURES + LOSSY + TIFFS, ".tif"), (VOLUMES, ".nii.gz")):
+    for kinds, ending in ((PICTURES + READ_ONLY, ".png"), (PICTURES + READ_ONLY + TIFFS, ".tif"), (VOLUMES, ".nii.gz")):
         if endings <= {*kinds}:
             return ending
     raise InputError(f"the images have the endings {', '.join(sorted(endings))}; prepare pictures and volumes apart.")

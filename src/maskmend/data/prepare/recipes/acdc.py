@@ -10,12 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from ..arrays import extent, padded, percentiles, read_scan, to_bytes, window
+from ..arrays import extent, padded, percentiles, read_scan, structures, to_bytes, window
 from ..sources import Pair, Source
 from .base import Archive, Recipe, dealt
-from .pairs import slices
+from .pairs import slices, volumes_of
 
 SIDE = 128
 LABELS = {"background": 0, "right ventricle": 1, "myocardium": 2, "left ventricle": 3}
@@ -26,8 +24,9 @@ def read(archive: Archive) -> Source:
     """Slices of 128 x 128 about the heart, of the 100 patients of the training part."""
     pairs: list[Pair] = []
     for path in archive.each(archive.files(f"training/patient*/{FRAME}", 200)):
-        image, mask = read_scan(path, _mask(archive, path))
-        label = mask.array.astype(np.uint8)
+        drawn = _mask(archive, path)
+        image, mask = read_scan(path, drawn)
+        label = structures(mask.array, drawn, LABELS.values())
         rows, columns = (
             window((first + last) // 2, SIDE, length)
             for (first, last), length in zip(extent(label, path)[1:], label.shape[1:], strict=True)
@@ -37,7 +36,7 @@ def read(archive: Archive) -> Source:
         pixels = padded(to_bytes(image.array[:, rows, columns], low, high), size)
         pairs += slices(archive, path.name.split(".")[0], pixels, padded(label[:, rows, columns], size))
     source = dealt(pairs, train=1488, test=414, seed=archive.seed, group=lambda name: name.split("_")[0])
-    return replace(source, labels=LABELS)
+    return replace(source, labels=LABELS, beside=(volumes_of(archive, pairs),))
 
 
 def read_volumes(archive: Archive) -> Source:

@@ -17,6 +17,7 @@ from ....errors import InputError
 from ....progress import track
 from ...formats import Array, Geometry, write_image, write_label
 from ..sources import Pair, Source
+from ..survey import THRESHOLD, MaskRule, read_mask, rule_of, values_in
 
 PACKED = (".zip", ".tar", ".tar.gz", ".tgz")
 T = TypeVar("T")
@@ -26,7 +27,8 @@ T = TypeVar("T")
 class Recipe:
     """``name`` on the command line; ``title``; ``home``: the page it is obtained from; ``terms`` of use; ``cite``;
     ``layout``: what the archive holds; ``makes``: what becomes of it; ``read``: its cases. ``packed``: which archives
-    of a given folder are its own and unpacked, as patterns."""
+    of a given folder are its own and unpacked, as patterns. ``empty``: the share of masks (of volumes, where cases are
+    slices) that may mark nothing; of all that are published here, every image shows what was drawn."""
 
     name: str
     title: str
@@ -37,6 +39,7 @@ class Recipe:
     makes: str
     read: Callable[[Archive], Source]
     packed: tuple[str, ...] = ()
+    empty: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,15 @@ class Archive:
     def each(self, items: Sequence[T]) -> Iterator[T]:
         """The items, with a progress bar."""
         return track(items, f"Reading {self.recipe.title}", total=len(items))
+
+    def reader(self, masks: Sequence[Path]) -> MaskRule:
+        """From the values of these masks to background 0 and one structure, 1, however they were saved.
+
+        Raises InputError where they hold more than that, or cannot be read.
+        """
+        reading = track(masks, f"Looking at the masks of {self.recipe.title}", total=len(masks))
+        drawn = {path: values_in(read_mask(path, THRESHOLD, cut=False).array, path) for path in reading}
+        return rule_of(drawn, THRESHOLD, binary=True)
 
     def image(self, name: str, array: Array, geometry: Geometry, ending: str = ".png") -> Path:
         """Keep an image that was made on the way, (C, *S) or (*S)."""

@@ -10,9 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...formats import ending_of, read_label
+from ..arrays import structures
 from ..sources import Pair, Source
 from .base import Archive, Recipe, dealt
 
+VALUES = (0, 1, 2, 3, 4)
+"""3 is the enhancing tumour in later releases."""
 CHANNELS = {"T1": "t1", "T2": "t2", "T1ce": "t1ce", "FLAIR": "flair"}
 
 
@@ -25,7 +28,8 @@ def read(archive: Archive) -> Source:
         images = [flair.with_name(f"{name}_{word}{ending}") for word in CHANNELS.values()]
         drawn = archive.beside(flair, flair.with_name(f"{name}_seg{ending}"), *sorted(flair.parent.glob("*_Segm.nii*")))
         label = read_label(drawn)
-        mask = archive.mask(name, (label.array > 0).astype("uint8"), label.geometry, ending)
+        kinds = structures(label.array, drawn, VALUES)
+        mask = archive.mask(name, (kinds > 0).astype("uint8"), label.geometry, ending)
         pairs.append(Pair(name, tuple(archive.beside(flair, image) for image in images), mask))
     source = dealt(pairs, train=296, test=73, seed=archive.seed)
     return replace(source, channel_names=tuple(CHANNELS), labels={"background": 0, "tumour": 1})

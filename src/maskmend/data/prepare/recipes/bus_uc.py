@@ -16,13 +16,11 @@ SIZE = (256, 256)
 
 def read(archive: Archive) -> Source:
     """Images with masks of the same names."""
-    images = archive.files("All/images/*.*", 811)
-    pairs = []
-    for image in archive.each(images):
+    drawn = {}
+    for image in archive.files("All/images/*.*", 811):
         masks = image.parents[1] / "masks"
-        mask = archive.beside(image, masks / image.name, *sorted(masks.glob(f"{image.stem}.*")))
-        pairs.append(squeezed(archive, image, [mask], SIZE))
-    return dealt(pairs, train=568, test=243, seed=archive.seed)
+        drawn[image] = [archive.beside(image, masks / image.name, *sorted(masks.glob(f"{image.stem}.*")))]
+    return dealt(squeezed(archive, drawn, SIZE), train=568, test=243, seed=archive.seed)
 
 
 RECIPES = (

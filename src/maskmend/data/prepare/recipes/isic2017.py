@@ -20,17 +20,14 @@ PARTS = {"Training": 2000, "Test_v2": 600}
 def read(archive: Archive) -> Source:
     """The challenge's own training and test parts."""
     found = [_files(archive, part, count) for part, count in PARTS.items()]
-    train, test = (
-        tuple(squeezed(archive, image, [mask], SIZE, colour=True) for image, mask in archive.each(part))
-        for part in found
-    )
+    train, test = (tuple(squeezed(archive, part, SIZE, colour=True)) for part in found)
     return Source(train, test, about={"split": "the challenge's training and test parts"})
 
 
-def _files(archive: Archive, part: str, count: int) -> list[tuple[Path, Path]]:
+def _files(archive: Archive, part: str, count: int) -> dict[Path, list[Path]]:
     images = archive.files(f"*{part}_Data/ISIC_*.jpg", count)
     masks = archive.files(f"*{part}_Part1_GroundTruth/*_segmentation.png", count)
-    return [(image, archive.partner(image, f"{image.stem}_segmentation.png", masks)) for image in images]
+    return {image: [archive.partner(image, f"{image.stem}_segmentation.png", masks)] for image in images}
 
 
 RECIPES = (

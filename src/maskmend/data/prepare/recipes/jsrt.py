@@ -16,9 +16,8 @@ import numpy as np
 
 from ....errors import InputError
 from ...formats import Array
-from ..arrays import FLAT, read_grey, resized, united
+from ..arrays import FLAT, resized, united
 from ..sources import Pair, Source
-from ..survey import THRESHOLD
 from .base import Archive, Recipe, dealt
 
 SIDE, LEVELS = 2048, 4096
@@ -41,12 +40,12 @@ def read(
     for folder, found in masks.items():
         if not found:
             raise archive.lacks(f"masks/{folder}/JPC*.gif")
+    rule = archive.reader([path for found in masks.values() for path in found])
     pairs = []
     for image in archive.each(images):
+        sides = {side: archive.partner(image, f"{image.stem}.gif", found) for side, found in masks.items()}
         drawn = {
-            value: np.any(
-                [_mask(archive.partner(image, f"{image.stem}.gif", masks[side])) for side in STRUCTURES[name]], 0
-            )
+            value: np.any([resized(rule(sides[side]).array, SIZE, nearest=True) for side in STRUCTURES[name]], 0)
             for value, name in enumerate(structures, 1)
         }
         stored = archive.image(image.stem, resized(_pixels(image), SIZE)[box], FLAT)
@@ -64,11 +63,6 @@ def _pixels(path: Path) -> Array:
     if raw.max() >= LEVELS:
         raise InputError(f"{path} holds the value {raw.max()}, beyond 12 bits; it is no image of JSRT.")
     return ((LEVELS - 1 - raw.reshape(SIDE, SIDE)) // (LEVELS // 256)).astype(np.uint8)
-
-
-def _mask(path: Path) -> Array:
-    inside: Array = resized((read_grey(path) > THRESHOLD).astype(np.uint8), SIZE, nearest=True)
-    return inside
 
 
 def _recipe(name: str, makes: str, reads: Callable[[Archive], Source]) -> Recipe:

@@ -16,8 +16,7 @@ def read(archive: Archive) -> Source:
     """Images with masks of the same names."""
     images = archive.files("images/*.jpg", 1000)
     masks = [archive.beside(image, image.parents[1] / "masks" / image.name) for image in images]
-    drawn = dict(zip(images, masks, strict=True))
-    pairs = [squeezed(archive, image, [drawn[image]], SIZE, colour=True) for image in archive.each(images)]
+    pairs = squeezed(archive, {image: [mask] for image, mask in zip(images, masks, strict=True)}, SIZE, colour=True)
     return dealt(pairs, train=700, test=300, seed=archive.seed)
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from ...formats import Geometry, Picture
-from ..arrays import cut, extent, percentiles, read_h5, read_scan, resized, to_bytes
+from ..arrays import cut, extent, percentiles, read_h5, read_scan, resized, structures, to_bytes
 from ..sources import Pair, Source
 from .base import Archive, Recipe, parted
-from .pairs import clean_scans, scan_of, slices
+from .pairs import clean_scans, scan_of, slices, volumes_of
 
 SIDE, MARGINS = 112, (10, 20)
 """At least 112 rows and columns, and a margin of 10 to 19 on each side (UA-MT)."""
@@ -52,7 +52,7 @@ def read_slices(archive: Archive) -> Source:
         pairs += slices(archive, name, resized(pixels, SLICE), resized(label.array, SLICE, nearest=True))
     source = parted(pairs, lambda pair: scan_of(pair.name) in TEST, SPLIT)
     said = clean_scans(archive, source.train, CLEAN)
-    return replace(source, beside=(said,), labels={"background": 0, "left atrium": 1})
+    return replace(source, beside=(said, volumes_of(archive, pairs)), labels={"background": 0, "left atrium": 1})
 
 
 def _scans(archive: Archive) -> Iterator[tuple[str, Picture, Picture]]:
@@ -69,12 +69,13 @@ def _scans(archive: Archive) -> Iterator[tuple[str, Picture, Picture]]:
 def _stored(path: Path) -> tuple[Picture, Picture]:
     found = read_h5(path, ("image", "label"))
     geometry = Geometry((0.625,) * 3)
-    return Picture(found["image"].T, geometry), Picture((found["label"].T > 0).astype(np.uint8), geometry)
+    return Picture(found["image"].T, geometry), Picture(structures(found["label"].T, path), geometry)
 
 
 def _cropped(archive: Archive, path: Path, place: int) -> tuple[Picture, Picture]:
-    image, mask = read_scan(path, archive.beside(path, path.with_name("laendo.nrrd")))
-    label = (mask.array == 255).astype(np.uint8)
+    drawn = archive.beside(path, path.with_name("laendo.nrrd"))
+    image, mask = read_scan(path, drawn)
+    label = structures(mask.array, drawn)
     margins = np.random.default_rng([archive.seed, place]).integers(*MARGINS, size=(2, 2))
     box = [slice(0, len(label))]
     for (first, last), (before, after), length in zip(extent(label, path)[1:], margins, label.shape[1:], strict=True):

@@ -32,6 +32,8 @@ SIDE = 128
 WINDOW_HU = (-1000.0, 400.0)
 RATERS = ("A1", "A2", "A3", "A4")
 TRAIN, TEST = 1287, 322
+MAY_BE_EMPTY = 0.5
+"""Of slices on which all four drew something, but no pixel has a majority."""
 SERIES_UID, IMAGE_UID, PATIENT = "0020|000e", "0008|0018", "0010|0020"
 
 WIDE = 1 << 14
@@ -219,5 +221,6 @@ RECIPES = (
         "than these; readers are not the same persons from scan to scan",
         read=read,
         packed=("*LIDC*.zip", "*lidc*.zip"),
+        empty=MAY_BE_EMPTY,
     ),
 )

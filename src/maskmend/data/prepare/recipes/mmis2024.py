@@ -13,12 +13,15 @@ import numpy as np
 
 from ....errors import InputError
 from ...formats import Array
-from ..arrays import FLAT, read_h5, resized
+from ..arrays import FLAT, read_h5, resized, structures
 from ..sources import Pair, Source
 from .base import Archive, Recipe
+from .pairs import volumes_of
 
 SIZE = (128, 128)
 CHANNELS = {"T1": "t1", "T1c": "t1c", "T2": "t2"}
+MAY_BE_EMPTY = 0.5
+"""Slices at a tumour's end, of which the majority of the raters is background."""
 RATERS = {"A1": "label_a1", "A2": "label_a2", "A3": "label_a3", "A4": "label_a4"}
 
 
@@ -30,7 +33,8 @@ def read(archive: Archive) -> Source:
         for paths, dims in zip(parts, (2, 3), strict=True)
     )
     about = {"split": "the challenge's training and validation parts"}
-    return Source(train, test, tuple(CHANNELS), {"background": 0, "tumour": 1}, about=about)
+    labels = {"background": 0, "tumour": 1}
+    return Source(train, test, tuple(CHANNELS), labels, about=about, beside=(volumes_of(archive, train + test),))
 
 
 def _pairs(archive: Archive, path: Path, dims: int) -> list[Pair]:
@@ -41,14 +45,15 @@ def _pairs(archive: Archive, path: Path, dims: int) -> list[Pair]:
         shapes = ", ".join(map(str, sorted({array.shape for array in found.values()})))
         raise InputError(f"{path} holds arrays of the shape {shapes}; expected are {dims}D ones of one shape.")
     if dims == 2:
-        return [_pair(archive, path.stem, found)]
-    return [_pair(archive, f"{path.stem}_s{n:03d}", {k: a[n] for k, a in found.items()}) for n in range(shape[0])]
+        return [_pair(archive, path.stem, found, path)]
+    slices = [{word: array[n] for word, array in found.items()} for n in range(shape[0])]
+    return [_pair(archive, f"{path.stem}_s{n:03d}", each, path) for n, each in enumerate(slices)]
 
 
-def _pair(archive: Archive, name: str, found: dict[str, Array]) -> Pair:
+def _pair(archive: Archive, name: str, found: dict[str, Array], path: Path) -> Pair:
     pixels = [resized(found[word].astype(np.float32), SIZE) for word in CHANNELS.values()]
     images = tuple(archive.image(f"{name}_{n:04d}", array, FLAT, ".tif") for n, array in enumerate(pixels))
-    masks = {who: resized((found[word] > 0).astype(np.uint8), SIZE, nearest=True) for who, word in RATERS.items()}
+    masks = {who: resized(structures(found[word], path), SIZE, nearest=True) for who, word in RATERS.items()}
     raters = tuple((who, archive.mask(name, mask, FLAT, ".tif", of=who)) for who, mask in masks.items())
     return Pair(name, images, None, raters)
 
@@ -67,5 +72,6 @@ RECIPES = (
         " slices together to volumes; a slice is a case here",
         read=read,
         packed=("*MMIS*.zip", "*mmis*.zip"),
+        empty=MAY_BE_EMPTY,
     ),
 )

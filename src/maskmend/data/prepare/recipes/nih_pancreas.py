@@ -19,7 +19,7 @@ import numpy as np
 
 from ....errors import InputError
 from ...formats import Array, Picture, read_label
-from ..arrays import cut, extent, read_series, resampled
+from ..arrays import cut, extent, read_series, resampled, structures
 from ..sources import Pair, Source
 from .base import Archive, Recipe, parted
 
@@ -72,7 +72,7 @@ def _laid(folder: Path, label: Path, turn: str) -> tuple[Picture, Array]:
     if mask.shape != image.array.shape:
         raise InputError(f"{label} has the shape {mask.shape}, but its scan {folder} has {image.array.shape}.")
     z, y = TURNS[turn]
-    return image, (mask > 0).astype(np.uint8)[::z, ::y]
+    return image, structures(mask, label)[::z, ::y]
 
 
 def _turn(archive: Archive, looked_at: list[tuple[Path, Path]]) -> str:

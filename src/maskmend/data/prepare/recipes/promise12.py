@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
-
 from ...formats import Picture
-from ..arrays import percentiles, read_scan, resized, to_bytes
+from ..arrays import percentiles, read_scan, resized, structures, to_bytes
 from ..sources import Pair, Source
 from .base import Archive, Recipe, dealt
-from .pairs import clean_scans, slices
+from .pairs import clean_scans, slices, volumes_of
 
 SLICE = (144, 144)
 CLEAN = 3
@@ -41,7 +39,8 @@ def read_slices(archive: Archive) -> Source:
         made[name] = slices(archive, name, resized(pixels, SLICE), resized(label.array, SLICE, nearest=True))
     scans = dealt([Pair(name, (), None) for name in made], train=40, test=10, seed=archive.seed)
     train, test = (tuple(pair for scan in part for pair in made[scan.name]) for part in (scans.train, scans.test))
-    return replace(scans, train=train, test=test, labels=LABELS, beside=(clean_scans(archive, train, CLEAN),))
+    beside = clean_scans(archive, train, CLEAN), volumes_of(archive, train + test)
+    return replace(scans, train=train, test=test, labels=LABELS, beside=beside)
 
 
 def _scans(archive: Archive) -> Iterator[tuple[str, Picture, Picture]]:
@@ -49,7 +48,7 @@ def _scans(archive: Archive) -> Iterator[tuple[str, Picture, Picture]]:
     for path in archive.each(archive.files("Case[0-9][0-9]_segmentation.mhd", 50)):
         name = path.name.removesuffix("_segmentation.mhd")
         image, mask = read_scan(archive.beside(path, path.with_name(f"{name}.mhd")), path)
-        yield name, image, Picture((mask.array > 0).astype(np.uint8), mask.geometry)
+        yield name, image, Picture(structures(mask.array, path), mask.geometry)
 
 
 VOLUMES = Recipe(

@@ -23,20 +23,17 @@ def read(archive: Archive) -> Source:
     images = archive.find("CXR_png/CHNCXR_*.png", "images/CHNCXR_*.png")
     if not images:
         raise archive.lacks("CXR_png/CHNCXR_*.png")
-    found = {mask: archive.partner(mask, mask.name.replace("_mask", ""), images) for mask in masks}
-    pairs = [squeezed(archive, found[mask], [mask], SIZE) for mask in archive.each(masks)]
-    return dealt(pairs, train=453, test=113, seed=archive.seed)
+    drawn = {archive.partner(mask, mask.name.replace("_mask", ""), images): [mask] for mask in masks}
+    return dealt(squeezed(archive, drawn, SIZE), train=453, test=113, seed=archive.seed)
 
 
 def read_montgomery(archive: Archive) -> Source:
     """Montgomery: the left and the right lung are one class."""
-    pairs = []
-    images = archive.files("CXR_png/MCUCXR_*.png", 138)
-    for image in archive.each(images):
+    drawn = {}
+    for image in archive.files("CXR_png/MCUCXR_*.png", 138):
         folder = image.parents[1] / "ManualMask"
-        masks = [archive.beside(image, folder / side / image.name) for side in ("leftMask", "rightMask")]
-        pairs.append(squeezed(archive, image, masks, SIZE))
-    return dealt(pairs, train=110, test=28, seed=archive.seed)
+        drawn[image] = [archive.beside(image, folder / side / image.name) for side in ("leftMask", "rightMask")]
+    return dealt(squeezed(archive, drawn, SIZE), train=110, test=28, seed=archive.seed)
 
 
 RECIPES = (
