@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache as memoised
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from .formats import Picture
 from .fusion import Fusion, Soft, fuse, soft, soft_part
 from .patches import foreground_points
 from .preprocess import Plan, preprocess_image, preprocess_label, resample
-from .sidemaps import SIDEMAPS, features_file, read_features, sides
+from .sidemaps import SIDEMAPS, SUPERPIXEL, features_file, read_features, sides
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,17 @@ def class_sizes(read: Callable[[], np.ndarray], classes: int) -> np.ndarray:
     return np.bincount(label[label != IGNORE].ravel(), minlength=classes).astype(np.int64)
 
 
+def add_map(name: str, case: str, prepared: Prepared, plan: Plan, cache: Cache) -> Prepared:
+    """The case with one more side map."""
+    made = _side_map(name, case, prepared.image, prepared.label, plan, cache)
+    return replace(prepared, maps={**prepared.maps, name: made})
+
+
 def _side_map(name: str, case: str, image: Stored, label: Stored, plan: Plan, cache: Cache) -> Stored:
     side, config = SIDEMAPS[name], plan.sidemaps
     source = image if side.of == "image" else label
     key = dict(side.key(name, source.key, config))
-    if name != "superpixel":
+    if name != SUPERPIXEL:
         return cache.store(key, lambda: side.make(source.open(), config))
     if plan.dims == 3:
         key["sides"] = sides(config.superpixel_size(3), plan.spacing_mm or (1.0,) * 3)

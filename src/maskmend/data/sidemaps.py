@@ -18,6 +18,7 @@ from pydantic import Field
 from ..errors import InputError
 from ..types import IGNORE, Config
 
+SUPERPIXEL = "superpixel"
 SIZES = {2: 64.0, 3: 512.0}
 """Mean size of a superpixel by the image's axes, in pixels, where nothing asks for another."""
 NO_BOUNDARY = 1e3
@@ -250,7 +251,7 @@ def _to_nearest(target: np.ndarray) -> np.ndarray:
 
 
 SIDEMAPS: dict[str, SideMap] = {
-    "superpixel": SideMap(
+    SUPERPIXEL: SideMap(
         "image", superpixel, np.int64, ("superpixel_pixels", "supervoxel_voxels", "compactness", "sigma")
     ),
     "distance": SideMap("label", distance, np.float32),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache as memoised
@@ -32,9 +32,9 @@ from .order import order, share
 from .patches import Window, draw_window, whole_window
 from .peers import ALONE, World
 from .plan import Plan
-from .prepared import Labelled, Prepared, prepare_case
+from .prepared import Labelled, Prepared, add_map, prepare_case
 from .refined import REFINED, TARGET, RefinedStore, fixed_point, shares, target_maps, target_part
-from .sidemaps import SIDEMAPS, size_setting
+from .sidemaps import SIDEMAPS, SUPERPIXEL
 
 
 class CaseSet:
@@ -60,18 +60,16 @@ class CaseSet:
         world: World = ALONE,
     ) -> None:
         self.cases, self.dataset, self.plan, self.cache = tuple(cases), dataset, plan, cache
-        self.maps: tuple[str, ...] = ()
+        self.maps = tuple(part for name in maps for part in _parts(name, plan.classes))
         self.refined, self.world = refined, world
         self.trust = torch.tensor([int(case.trust) for case in cases], dtype=torch.int64)
-        wanted = tuple(part for name in maps for part in _parts(name, plan.classes))
-        if self.world.rank == 0 and any(map(soft_part, wanted)) and not any(case.opinions for case in cases):
+        if self.world.rank == 0 and any(map(soft_part, self.maps)) and not any(case.opinions for case in cases):
             said = f"{dataset.root / 'labelsTr_raters'} holds no rater's labels of noisy cases"
             warnings.warn(f"{said}: every share is 0 or 1, by the given label.", stacklevel=2)
-        if "superpixel" in wanted and getattr(plan.sidemaps, size_setting(plan.dims)) is None:
-            self._prepare_all()
+        self._keep(self._shared(self._prepare, "preparing cases"))
+        if SUPERPIXEL in self.maps:
             self.plan = fit_superpixels(plan, self.sizes)
-        self.maps = wanted
-        self._prepare_all()
+            self._keep(self._shared(self._divide, "making superpixels"))
         self._floor = memoised(self._minimum)
 
     def __len__(self) -> int:
@@ -103,22 +101,31 @@ class CaseSet:
 
     # ---------------------------------------------------------------------------------------------- preparation
 
-    def _prepare_all(self) -> None:
+    def _shared(self, work: Callable[[int], Labelled], said: str) -> list[Labelled]:
+        """``work`` on every case, each rank its share; ``said`` beside the bar."""
         share = range(self.world.rank, len(self), self.world.size)
         pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
         try:
-            done = pool.map(self._prepare, share)
-            mine = dict(zip(share, track(done, "preparing cases", total=len(share)), strict=True))
+            done = pool.map(work, share)
+            mine = dict(zip(share, track(done, said, total=len(share)), strict=True))
         finally:
             pool.shutdown(cancel_futures=True)
         found = {i: made for part in self.world.gather_object(mine) for i, made in part.items()}
-        self._labels = [found[i] if found[i].exist() else self._prepare(i) for i in range(len(self))]
-        self._prepared = [labels.fixed for labels in self._labels]
+        return [found[i] if found[i].exist() else work(i) for i in range(len(self))]
+
+    def _keep(self, labels: list[Labelled]) -> None:
+        self._labels, self._prepared = labels, [each.fixed for each in labels]
+
+    def _divide(self, i: int) -> Labelled:
+        """The case with its superpixels, whose size the masks of all settle."""
+        add = partial(add_map, SUPERPIXEL, self.cases[i].name, plan=self.plan, cache=self.cache)
+        labels = self._labels[i]
+        return Labelled(add(labels.given), add(labels.fixed), tuple(map(add, labels.drawn)))
 
     def _prepare(self, i: int) -> Labelled:
         """The case with its given label, and with what ``plan.annotation`` makes of its raters'."""
         case, rule = self.cases[i], self.plan.annotation
-        wanted = [name for name in self.maps if name != REFINED and not target_part(name)]
+        wanted = [name for name in self.maps if name not in (REFINED, SUPERPIXEL) and not target_part(name)]
         prepare = partial(prepare_case, dataset=self.dataset, plan=self.plan, cache=self.cache)
         if rule == "given" or rule == "sampled" or not case.opinions:
             given = prepare(case, maps=wanted)
@@ -186,7 +193,7 @@ class CaseSet:
             for name, out in maps.items():
                 values = self._values(name, i, prepared, part)
                 if not part.full:
-                    out[b] = {REFINED: IGNORE, "superpixel": values.max() + 1}.get(name, 0)
+                    out[b] = {REFINED: IGNORE, SUPERPIXEL: values.max() + 1}.get(name, 0)
                 out[b][part.target] = values
         index = torch.tensor(rows, dtype=torch.int64)
         return Batch(images, tensors.pop("label"), self.trust[index], index, tensors)
