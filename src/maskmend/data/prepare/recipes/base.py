@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tarfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +14,10 @@ import numpy as np
 from ....errors import InputError
 from ....progress import track
 from ...formats import Array, Geometry, write_image, write_label
+from ..archives import PACKED, unpack
 from ..sources import Pair, Source
 from ..survey import THRESHOLD, MaskRule, read_mask, rule_of, values_in
 
-PACKED = (".zip", ".tar", ".tar.gz", ".tgz")
 T = TypeVar("T")
 
 
@@ -171,20 +169,3 @@ def open_archive(recipe: Recipe, given: Path, scratch: Path, partial: bool, seed
     packed = sorted(path for path in files if path.name.lower().endswith(PACKED) and not (given / path.stem).is_dir())
     unpacked = [unpack(path, scratch / "archive" / path.name) for path in packed]
     return Archive(given, (given, *unpacked), scratch, recipe, partial, seed)
-
-
-def unpack(archive: Path, target: Path) -> Path:
-    """``target``, with what ``archive`` holds.
-
-    Raises InputError where it is no readable .zip or .tar.
-    """
-    if not archive.exists():
-        raise InputError(f"{archive} does not exist; name the archive, or the folder it was unpacked to.")
-    if not archive.name.lower().endswith(PACKED):
-        raise InputError(f"{archive} is no {', '.join(PACKED)}; unpack it, and give the folder.")
-    zipped = archive.name.lower().endswith(".zip")
-    try:  # zipfile itself keeps files within the folder; of a tar only plain files within it are taken
-        shutil.unpack_archive(archive, target, "zip" if zipped else None, filter=None if zipped else "data")
-    except (shutil.ReadError, tarfile.TarError, OSError, ValueError, EOFError) as error:
-        raise InputError(f"{archive} cannot be unpacked ({error}); get it anew, or free some space.") from None
-    return target
