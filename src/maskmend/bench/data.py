@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ from ..texts import read_object
 from ..types import IGNORE, Trust
 from ..verbs.simulate import simulate
 from .deal import Deal
-from .plan import BenchPlan, DataSpec, NoiseSpec
+from .plan import BenchPlan, DataSpec, NoiseSpec, with_place
 
-BESIDE = ("dataset.json", "splits_final.json", "supervision.csv")
+BESIDE = ("dataset.json", "splits_final.json", "supervision.csv", "volumes.csv")
 TEST = 0.2
 """Share of a folder's cases that is kept for testing, if the plan names none."""
 PARTS = {"said", "labels", "tables"}
@@ -80,6 +81,7 @@ def check_data(plan: BenchPlan) -> None:
         trust, measurable = _survey(spec, plan)
         if not measurable:
             raise InputError(f"{place}: {spec.path} has no test cases with true masks; add them, or name folds: [0].")
+        with_place(plan, f"datasets.{name}", partial(_check_volumes, spec, plan))
         own = Trust.CLEAN in trust
         for row, method in plan.methods.items():
             if method.datasets is not None and name not in method.datasets:
@@ -110,6 +112,18 @@ def _survey(spec: DataSpec, plan: BenchPlan) -> tuple[list[Trust], bool]:
     source = recognise(root)
     held = spec.folds is not None or any(pair.masks for pair in source.test)
     return [Trust.NOISY] * len(source.train), held or spec.test != 0
+
+
+def _check_volumes(spec: DataSpec, plan: BenchPlan) -> None:
+    """Raise InputError where slices cannot be scored by their volumes, as they should."""
+    if spec.path is None or not _is_nnunet(root := plan.place(spec.path)):
+        if spec.volumes:
+            raise InputError("volumes: true needs a data set with volumes.csv; name its path, or leave it out.")
+        return
+    true = open_dataset(root)
+    for fold in spec.folds or (None,):
+        deal = Deal("given", fold=fold, test=spec.test_cases)
+        deal.volumes(true, deal.cases(true, true)[1], spec.volumes)
 
 
 def _is_nnunet(root: Path) -> bool:

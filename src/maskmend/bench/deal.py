@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ..data.dataset import Case, Dataset
 from ..data.splits import split
+from ..data.stack import Volume, read_volumes
+from ..errors import InputError
 from ..types import Trust
 from .plan import Labels
 
@@ -50,6 +52,23 @@ class Deal:
             return [truth[case.name] for case in cases if case.name in clean], test
         without = (replace(case, label=None, trust=Trust.UNLABELED) if case.name in hidden else case for case in cases)
         return [truth[case.name] if case.name in clean else case for case in without], test
+
+    def volumes(self, true: Dataset, test: Sequence[Case], wanted: bool | None) -> tuple[Volume, ...]:
+        """The volumes that the cases to measure on are slices of; none if not ``wanted``, or nothing says so.
+
+        Raises InputError where none say so though ``wanted``, and where ``test`` holds a part of a volume only.
+        """
+        if wanted is False:
+            return ()
+        pool = [case.name for case in (true.test if self.fold is None else true.train)]
+        names = {case.name for case in test}
+        found = tuple(v for v in read_volumes(true.root, pool) if not names.isdisjoint(v.places))
+        if wanted and not found:
+            raise InputError(f"nothing says what the cases of {true.root} are slices of; add volumes.csv.")
+        if cut := [volume.name for volume in found if not names.issuperset(volume.places)]:
+            part = "test_cases" if self.fold is None else f"fold {self.fold}"
+            raise InputError(f"{part} holds some slices of {cut[0]} only; take whole volumes, or set volumes: false.")
+        return found
 
     def _clean(self, cases: Sequence[Case]) -> set[str]:
         """Names of the cases that keep their true masks."""

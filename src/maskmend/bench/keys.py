@@ -25,12 +25,13 @@ IDLE = {"train": ("threads", "save_every", "log_every"), "events": ("tensorboard
 @dataclass(frozen=True)
 class Measuring:
     """Dice ``every`` so many epochs and after each of the ``last`` ones; in the end all ``metrics``. Against the label,
-    or against that of each of the ``raters``."""
+    or against that of each of the ``raters``; of whole ``volumes`` where cases are slices."""
 
     every: int
     last: int
     metrics: tuple[str, ...]
     raters: bool
+    volumes: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,12 @@ def _of_row(
     """The runs of (data set, method, network) with one seed: one a noise and fold; one a fold if it meets no noise."""
     dataset, name, network = row
     method, data, spec = plan.methods[name], materials[dataset], plan.datasets[dataset]
-    measuring = Measuring(plan.budget_on(dataset).every, plan.last, plan.metrics, spec.raters)
     for noise, fold in product(_noises(plan, method), spec.folds or (None,)):
         deal = _deal(plan, spec, method, noise, fold)
         wanted = plan.noise_on(dataset, noise) if deal.labels in ("given", "given_and_clean") else None
-        train, _ = deal.cases(data.true, data.given(noise))
+        train, test = deal.cases(data.true, data.given(noise))
+        volumes = bool(deal.volumes(data.true, test, spec.volumes))
+        measuring = Measuring(plan.budget_on(dataset).every, plan.last, plan.metrics, spec.raters, volumes)
         tau = _tau(plan, row, noise, data.wrong(noise, train)) if plan.tau else None
         config, words = settings(plan, row, seed, fold, tau, noise)
         given = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,14 +15,16 @@ from torch import nn
 from ..data.dataset import Case, open_dataset
 from ..data.formats import replacing
 from ..data.plan import Plan
+from ..data.stack import Volume, stacked
 from ..data.trainset import CaseSet
 from ..engine.fit import Fit
 from ..errors import InputError
 from ..infer.validate import Validation
 from ..methods import Method
 from ..metrics import dice, mean_sd, overlap
+from ..metrics.overlap import Label
 from ..networks import Network
-from ..types import Trust
+from ..types import IGNORE, Trust
 from .deal import raters_of
 from .keys import Run
 from .measures import measured
@@ -30,21 +32,54 @@ from .scores import Checkpoint
 
 
 def write_measured(run: Run, method: Method, validation: Validation, name: Checkpoint) -> None:
-    """NAME.csv of the run: every metric of every class of every case that is measured on, under the present weights."""
-    plan, sets = validation.plan, references(run, validation)
+    """NAME.csv of the run: every metric of every class of every case that is measured on, under the present weights.
+
+    Where cases are slices of volumes, a case is a volume; distances are in voxels there, unless all spacings are known.
+    """
+    plan = validation.plan
     labels = {name: value for name, value in plan.labels.items() if value}
-    spacing_mm = plan.spacing_mm if plan.size is None else None
+    spacing_mm = pixel_mm = plan.spacing_mm if plan.size is None else None
+    steps = {volume.name: volume.spacing_mm for volume in validation.volumes}
     with replacing(run.folder / f"{name}.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["case", "class", "metric", "value"])
-        for i, predicted in validation.predicted(method.eval(), range(len(validation.cases))):
+        for rater, case, predicted, truth in pairs(method.eval(), validation, references(run, validation)):
+            if steps:
+                spacing_mm = (step, *pixel_mm) if (step := steps[case]) and pixel_mm else None
+            for of, metric, value in measured(predicted, truth, labels, run.measuring.metrics, spacing_mm):
+                writer.writerow([case, class_name(of, rater, len(labels)), metric, f"{value:.6f}"])
+
+
+def pairs(
+    method: Method, validation: Validation, sets: Mapping[str, CaseSet]
+) -> Iterator[tuple[str, str, Label, Label]]:
+    """(rater, case, predicted (*S), reference (*S)) for every case that a rater drew, or every volume (D, H, W): slices
+    that this rater left out are unknown there."""
+    volumes = [
+        Volume(f"{rater}/{volume.name}", {f"{rater}/{case}": place for case, place in volume.places.items()})
+        for rater in sets
+        for volume in validation.volumes
+    ]
+
+    def each() -> Iterator[tuple[str, Label, Label]]:
+        for i, predicted in validation.predicted(method, range(len(validation.cases))):
             case = validation.cases.names[i]
             for rater, cases in sets.items():
-                if case not in cases.names:
-                    continue
-                truth = cases.whole(cases.names.index(case))[1].numpy()
-                for of, metric, value in measured(predicted, truth, labels, run.measuring.metrics, spacing_mm):
-                    writer.writerow([case, class_name(of, rater, len(labels)), metric, f"{value:.6f}"])
+                if case in cases.names:
+                    yield f"{rater}/{case}", predicted, cases.whole(cases.names.index(case))[1].numpy()
+                elif volumes:
+                    yield f"{rater}/{case}", predicted, np.full_like(predicted, IGNORE)
+
+    for name, predicted, truth in stacked(each(), volumes):
+        rater, _, case = name.partition("/")  # no name of a file holds a slash
+        yield rater, case, predicted, truth
+
+
+def check_slices(cases: CaseSet, volumes: Sequence[Volume]) -> None:
+    """Raise InputError where cases that are slices of a volume cannot be put together, before anything learns."""
+    labels = ((name, cases.whole(i)[1].numpy()) for i, name in enumerate(cases.names if volumes else ()))
+    for _ in stacked(((name, label, label) for name, label in labels), volumes):
+        pass
 
 
 def references(run: Run, validation: Validation) -> dict[str, CaseSet]:

@@ -63,12 +63,17 @@ class DataSpec(Config):
     phantom: PhantomSpec | None = Field(None, description="instead of a path")
     test: float | None = Field(None, ge=0, lt=1, description="share kept for testing, of a folder that is prepared")
     threshold: int = Field(THRESHOLD, description="grey masks of a folder that is prepared: foreground is above it")
-    folds: tuple[int, ...] | None = Field(None, description="measure on these folds' held-out cases, not on test cases")
+    folds: tuple[int, ...] | None = Field(
+        None, min_length=1, description="measure on these folds' held-out cases, not on test cases"
+    )
     train_cases: int | None = Field(None, ge=2, description="learn from so many cases only, spread over their names")
     test_cases: int | None = Field(None, ge=1, description="measure on so many cases only, spread over their names")
     words: tuple[str, ...] = Field((), description="settings of all runs on it, such as data.size=[64,64]")
     budget: dict[str, int] = Field({}, description="what is other than in the plan's budget, such as rows: 2")
     raters: bool = Field(False, description="measure against each rater of labelsTs_raters, not against the label")
+    volumes: bool | None = Field(
+        None, description="score slices by the volumes they are of: by default where volumes.csv or a recipe's names do"
+    )
     reported: Reported = Field("", description="what papers' numbers call it, if not as the plan does; or fields")
     noises: dict[str, dict[str, Any]] = Field({}, description="parameters of noises that are others here")
 

@@ -6,6 +6,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ from ..texts import read_rows
 from ..verbs.runs import build_method, write_run
 from ..verbs.train import make_fit
 from .keys import Run
-from .measure import Stopwatch, of_labels, of_prediction, write_measured
+from .measure import Stopwatch, check_slices, of_labels, of_prediction, write_measured
 from .measures import DICE
 from .scores import Checkpoint, Score
 
@@ -108,10 +109,13 @@ def _fit(run: Run, world: World) -> tuple[Fit, Validation]:
     cache, store = Cache(default_cache()), RefinedStore(run.folder / "refined")
     sets = [CaseSet(train, given, plan, cache, model.maps, store, world), CaseSet(test, true, plan, cache, world=world)]
     model.check(sets[0])
+    plan = sets[0].plan  # with what its masks settled
     write_run(run.folder, run.config, plan)
     fit = make_fit(run.config, model, sets, plan, run.folder, world, resume=True)
     assert isinstance(fit.validate, Validation)
-    return fit, fit.validate
+    volumes = run.deal.volumes(true, test, run.measuring.volumes)
+    check_slices(sets[1], volumes)
+    return fit, replace(fit.validate, volumes=volumes)
 
 
 def when_due(fit: Fit, validation: Validation, steps: int, run: Run) -> Callable[[Method], dict[str, float]]:

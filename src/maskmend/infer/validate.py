@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from itertools import groupby, islice
+from operator import add
 from pathlib import Path
 
 import numpy as np
 
 from ..data.formats import replacing
 from ..data.plan import Plan
+from ..data.stack import Volume
 from ..data.trainset import CaseSet
 from ..engine.world import World
 from ..methods import Method
-from ..metrics.overlap import dice, overlap
+from ..metrics.overlap import Counts, dice, overlap
 from .predict import PredictConfig, predict_batch
 
 
@@ -24,7 +27,8 @@ from .predict import PredictConfig, predict_batch
 class Validation:
     """Dice of every validation case against its given mask, on the training grid; ``cases.csv`` holds the last ones.
 
-    The given masks may be wrong too: this ranks checkpoints, it does not say how good a model is.
+    The given masks may be wrong too: this ranks checkpoints, it does not say how good a model is. Cases that are slices
+    of ``volumes`` are scored together, a volume at a time.
     """
 
     cases: CaseSet
@@ -32,25 +36,37 @@ class Validation:
     config: PredictConfig
     world: World
     table: Path
+    volumes: tuple[Volume, ...] = ()
 
     def __call__(self, method: Method) -> dict[str, float]:
         """Mean Dice over cases, as "dice" over all classes and as "dice_<class>"."""
         mine = range(self.world.rank, len(self.cases), self.world.size)
-        rows = {i: row for part in self.world.gather_object(self._scores(method, mine)) for i, row in part.items()}
+        counts = {i: row for part in self.world.gather_object(self._counts(method, mine)) for i, row in part.items()}
         names = [name for name, value in self.plan.labels.items() if value != 0]
-        scores = np.array([rows[i] for i in sorted(rows)])
+        rows = self._scores(counts)
+        scores = np.array([*rows.values()])
         if self.world.leads:
-            self._write(names, scores)
+            self._write(names, rows)
         means = {f"dice_{name}": _mean(column) for name, column in zip(names, scores.T, strict=True)}
         return {"dice": _mean(np.array([*means.values()]))} | means
 
-    def _scores(self, method: Method, cases: Iterable[int]) -> dict[int, list[float]]:
-        """Dice of each foreground class, by case."""
-        rows: dict[int, list[float]] = {}
-        for i, predicted in self.predicted(method, cases):
-            counts = overlap(predicted, self.cases.whole(i)[1].numpy(), range(1, self.plan.classes))
-            rows[i] = [dice(count) for count in counts.values()]
-        return rows
+    def _counts(self, method: Method, cases: Iterable[int]) -> dict[int, list[Counts]]:
+        """Pixels of each foreground class, by case."""
+        classes = range(1, self.plan.classes)
+        return {
+            i: [*overlap(predicted, self.cases.whole(i)[1].numpy(), classes).values()]
+            for i, predicted in self.predicted(method, cases)
+        }
+
+    def _scores(self, counts: Mapping[int, list[Counts]]) -> dict[str, list[float]]:
+        """Dice of each foreground class, by case, or by volume."""
+        of = {case: volume.name for volume in self.volumes for case in volume.places}
+        groups: dict[str, list[list[Counts]]] = {}
+        for i, name in enumerate(self.cases.names):
+            groups.setdefault(of.get(name, name), []).append(counts[i])
+        return {
+            name: [dice(reduce(add, of_class)) for of_class in zip(*rows, strict=True)] for name, rows in groups.items()
+        }
 
     def predicted(self, method: Method, cases: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Each case and its predicted label (*S); cases of one shape go through the model together."""
@@ -60,11 +76,11 @@ class Validation:
                 found = predict_batch(method.predict, images, self.plan, self.config, self.world.device)
                 yield from zip(some, found.argmax(1), strict=True)
 
-    def _write(self, names: list[str], scores: np.ndarray) -> None:
+    def _write(self, names: list[str], rows: Mapping[str, list[float]]) -> None:
         with replacing(self.table) as part, part.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["case", *(f"dice_{name}" for name in names)])
-            for case, row in zip(self.cases.names, scores, strict=True):
+            for case, row in rows.items():
                 writer.writerow([case, *(f"{value:.6f}" for value in row)])
 
 

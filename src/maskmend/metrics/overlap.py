@@ -26,6 +26,10 @@ class Counts:
     fn: int
     tn: int
 
+    def __add__(self, other: Counts) -> Counts:
+        """Of both together, such as of a volume's slices."""
+        return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
+
     @property
     def empty(self) -> bool:
         """Neither the prediction nor the reference holds the class."""
