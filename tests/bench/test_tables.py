@@ -223,7 +223,7 @@ def test_oracles_are_marked(tmp_path: Path, results) -> None:
     assert [row[table.columns.index("oracle")] for row in table.rows] == ["size of lesions C", "τ", "τ N"]
     assert "oracle τ: was told the true noise rate" in table.legend
     (folder / "done.json").write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match=r"done\.json cannot be read: .*; remove its folder and run it again"):
+    with pytest.raises(InputError, match=r"done\.json cannot be read as JSON .*; remove its folder and run it again"):
         marks.read_runs(ABOUT, tmp_path)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..config import read_tree
 from ..texts import read_object
 from .compare import Result
 
@@ -76,4 +75,8 @@ def read_about(out: Path) -> list[dict[str, Any]]:
 def _content(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    return read_object(path, "remove its folder and run it again") if path.suffix == ".json" else read_tree(path)
+    if path.suffix == ".json":
+        return read_object(path, "remove its folder and run it again")
+    from ..config import read_tree  # it knows every method, and so torch
+
+    return read_tree(path)
