@@ -166,14 +166,15 @@ def plain() -> nn.Module:
     return build(NetworkConfig(width=4, strides=[2], norm="instance"), 1, 3, 2)
 
 
-def test_the_warm_start_gathers_a_batch_of_many_cases_over_several_steps() -> None:
-    batches, grads = [a_batch((CLEAN,) * 2 + (NOISY,)) for _ in range(4)], []
-    config = Config(warm_batch=8)
+@pytest.mark.parametrize("steps", [100, 11], ids=["a full batch", "the end of an epoch"])
+def test_the_warm_start_gathers_a_batch_of_many_cases_over_several_steps(steps: int) -> None:
+    batches, grads = [a_batch((CLEAN,) * 2 + (NOISY,)) for _ in range(4 if steps == 100 else 3)], []
+    config = Config(warm_batch=8, warm_most=0)
     method = MLBSeg(plain, config)
     for step, batch in enumerate(batches, start=8):
         fresh = MLBSeg(plain, config)  # as a run that is killed and resumed at each step
         fresh.load_state_dict(method.state_dict())
-        fresh.step(batch, Progress(0, 10, step, 100), lambda loss, group="main": grads.append(loss.backward()))
+        fresh.step(batch, Progress(0, 10, step, steps), lambda loss, group="main": grads.append(loss.backward()))
         method = fresh
     assert len(grads) == 1
     rows = [batch.clean for batch in batches]

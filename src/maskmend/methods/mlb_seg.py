@@ -29,7 +29,9 @@ class Config(types.Config):
     warm_most: float = Field(
         0.5, ge=0, lt=1, description="share at most: the warm start lasts until every class is found on the clean cases"
     )
-    found: float = Field(0.5, gt=0, le=1, description="Dice on all clean cases from which on a class counts as found")
+    found: float = Field(
+        0.5, gt=0, le=1, description="a class is found if its mean Dice on clean cases that have it is this"
+    )
     warm_batch: int | None = Field(
         None, gt=0, description="clean cases to an update of the warm start, if more than in a step (paper: 16)"
     )
@@ -168,16 +170,18 @@ class MLBSeg(Method):
         return {"loss": loss, **terms}
 
     def warm_up(self, clean: Variants, at: Progress, update: Update) -> Logs:
-        """Clean cases alone; for ``warm_batch`` of them the gradients of several steps come together in one update."""
+        """Clean cases alone; ``warm_batch`` of them, or what is left of an epoch, come together over several steps."""
         net, steps = self.student, max(1, round((self.config.warm_batch or 0) / len(clean.label)))
         if steps == 1:
             loss = self.supervised(net(clean.image), clean)
             self.learn(loss, update)
             return {"loss": loss}
         loss, gradient = meta.gradient(net, lambda f: self.supervised(f(clean.image), clean))
-        self.gathered += meta.flat(gradient) / steps
-        if (at.step + 1) % steps == 0:
-            self.learn(meta.as_loss(loss, meta.shaped(self.gathered, net), net), update)
+        self.gathered += meta.flat(gradient)
+        place = at.step % at.steps
+        count = place % steps + 1
+        if count == steps or place + 1 == at.steps:
+            self.learn(meta.as_loss(loss, meta.shaped(self.gathered / count, net), net), update)
             self.gathered.zero_()
         return {"loss": loss}
 
