@@ -183,6 +183,8 @@ SPOILT_YAML = [
     ("a:\n\t- 1", "line 2"),
     ("a: 1\n---\nb: 2", "another document"),
     ("a: \x01", "not text"),
+    ('"a\\0b"', "holds what no text should"),
+    ('"\\ud800"', "holds what no text should"),
 ]
 
 

@@ -23,6 +23,8 @@ PLAIN: dict[type[Node], set[str]] = {
         (SequenceNode, ("seq",)),
     )
 }
+STRANGE = re.compile("[\0\ud800-\udfff]")
+"""What YAML can spell, and no file or name can hold: a zero, half a character."""
 NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)e[-+]?\d+$", re.IGNORECASE)
 """1e-4, which YAML 1.1 takes for a text: it wants a dot, and a sign."""
 
@@ -80,6 +82,8 @@ class _Values:
             return self._group(node, depth + 1)
         if isinstance(node, SequenceNode):
             return [self.of(one, depth + 1) for one in node.value]
+        if STRANGE.search(node.value):
+            raise _fault(node, f"{shown(node.value)} holds what no text should")
         try:
             return self.loader.construct_object(node)
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError, yaml.YAMLError):

@@ -58,6 +58,8 @@ def _circumstance(error: Exception, output: Path) -> str | None:
     if isinstance(error, OSError) and error.strerror and error.errno != errno.EPIPE:
         place = os.fsdecode(error.filename or output)
         return f"{place}: {error.strerror.lower()}; check the path and its permissions."
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # Python's, before 3.13
+        return f"{str(error)[0].lower()}{str(error)[1:]}; name the file or folder itself."
     if isinstance(error, UnicodeEncodeError):  # a name of a file in another encoding
         what = error.object[max(0, error.start - 40) : error.end + 40]
         return f"{shown(what)} holds a letter that is not UTF-8; rename the file or folder."
