@@ -164,7 +164,7 @@ def parse(cls: type[C], tree: Mapping[str, Any], place: str = "", also: Sequence
         known = [*settings_of(cls, f"{place}." if place else ""), *also]
         raise SettingError(key, f"unknown setting {key}; {_instead(key, known)}")
     why = {_reason(problem, key): None for problem in problems if _locate(tree, problem)[0] == keys}
-    raise SettingError(key, f"{key}={shown(value)}: {', or '.join(why)}.")
+    raise SettingError(key, f"{f'{key}={shown(value)}: ' if key else ''}{', or '.join(why)}.")
 
 
 def settings_of(cls: type[Config], place: str = "") -> Iterator[str]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import pickle
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from maskmend.engine import checkpoint
+from maskmend.engine.update import OptimConfig, Updater
+from maskmend.engine.world import World
 from maskmend.errors import InputError
+from maskmend.methods import find
 
 
 def state(done: int, method: str = "supervised") -> checkpoint.State:
@@ -30,7 +35,8 @@ def test_the_one_before_is_kept_and_stands_in_for_a_damaged_one(tmp_path: Path) 
     checkpoint.save(path, state(1))
     checkpoint.save(path, state(2))
     path.write_bytes(path.read_bytes()[:500])
-    latest = checkpoint.load_latest(path, "supervised")
+    with pytest.warns(UserWarning, match=r"last\.ckpt is damaged; going on from the one before, last\.previous\.ckpt"):
+        latest = checkpoint.load_latest(path, "supervised")
     assert latest is not None
     assert latest["done"] == 1
 
@@ -69,6 +75,44 @@ def test_a_damaged_file_is_named_and_never_executed(
     with pytest.raises(InputError, match=r"best\.ckpt cannot be read as a checkpoint"):
         checkpoint.load(path, "supervised")
     assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [(part, None) for part in ("method", "update", "data", "done", "best", "scores")]
+    + [("method", []), ("done", "7"), ("done", -3), ("scores", {"dice": "a"}), ("data", {"generation": "a"})],
+)
+def test_a_part_that_is_missing_or_another_is_named(part: str, value: object, tmp_path: Path) -> None:
+    spoilt = {**state(1), part: value}
+    checkpoint.save(tmp_path / "last.ckpt", {key: each for key, each in spoilt.items() if each is not None})
+    with pytest.raises(InputError, match=rf"last\.ckpt has no '{part}' as a run writes it"):
+        checkpoint.load(tmp_path / "last.ckpt", "supervised")
+
+
+@pytest.mark.parametrize("value", [torch.zeros(3), 5, None])
+def test_weights_that_do_not_fit_are_refused(value: object, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"best\.ckpt does not fit the networks of .*config\.yaml"):
+        checkpoint.restore(nn.Linear(1, 1), {"method": {"weight": value}}, tmp_path / "best.ckpt")
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    for name in ("0.weight", "1.running_var"):
+        spoilt = {**net.state_dict(), name: torch.full_like(net.state_dict()[name], torch.nan)}
+        with pytest.raises(InputError, match=r"best\.ckpt holds weights that are no numbers"):
+            checkpoint.restore(deepcopy(net), {"method": spoilt}, tmp_path / "best.ckpt")
+
+
+def test_an_optimiser_of_other_shapes_is_refused(tmp_path: Path) -> None:
+    method = find("supervised")[0](lambda: nn.Conv2d(1, 2, 1), find("supervised")[1]())
+    update = Updater(method, OptimConfig(name="adam"), World())
+    update(sum(p.sum() for p in method.parameters()))
+    good = update.state_dict()
+    checkpoint.restore_update(update, {"update": good}, tmp_path / "last.ckpt")
+    good["optimizers"]["main"]["state"][0]["exp_avg"] = torch.zeros(7)
+    for spoilt in (good, {}, {"optimizers": {"main": 5}, "scaler": {}}):
+        with pytest.raises(InputError, match=r"last\.ckpt does not fit the optimiser"):
+            checkpoint.restore_update(update, {"update": spoilt}, tmp_path / "last.ckpt")
 
 
 def test_a_bare_pickle_is_refused(tmp_path: Path) -> None:

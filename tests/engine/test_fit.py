@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from tests.toy import states_equal, toy_fit, toy_set, write_toy
 from torch import Tensor, nn
 
 from maskmend import types
-from maskmend.engine import checkpoint
-from maskmend.engine.events import Events, EventsConfig, read_events
+from maskmend.engine import checkpoint, events
+from maskmend.engine.events import Events, EventsConfig, check_trackers, read_events
 from maskmend.engine.fit import Fit
 from maskmend.errors import InputError
 from maskmend.functional.losses import ce
@@ -57,6 +61,11 @@ class Mender(Method):
         return self.net(image).softmax(1)
 
 
+def vars_of(fit: Fit) -> dict[str, object]:
+    """What another run like this one is made of."""
+    return {each.name: getattr(fit, each.name) for each in fields(fit) if each.init}
+
+
 def mender_fit(toy: Path, folder: Path, **more: object) -> Fit:
     fit = toy_fit(toy, folder, "supervised", epochs=4, **more)
     torch.manual_seed(0)
@@ -83,10 +92,10 @@ def test_refined_labels_and_buffers_resume_bit_for_bit(stop: int, toy: Path, tmp
 
 def test_what_was_mended_is_told(toy: Path, tmp_path: Path) -> None:
     mender_fit(toy, tmp_path).run()
-    events = read_events(tmp_path, "refine")
-    assert [event["scanned"] for event in events] == [12.0] * 4
-    assert events[0]["relabelled_pixels"] == 0
-    assert events[1]["relabelled_pixels"] > 0
+    refined = read_events(tmp_path, "refine")
+    assert [event["scanned"] for event in refined] == [12.0] * 4
+    assert refined[0]["relabelled_pixels"] == 0
+    assert refined[1]["relabelled_pixels"] > 0
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
@@ -120,6 +129,96 @@ def test_a_loss_that_is_no_number_stops_the_run_with_a_cure(toy: Path, tmp_path:
     fit.optim = fit.optim.model_copy(update={"name": "sgd", "lr": 1e30})
     with pytest.raises(InputError, match=r"lower optim\.lr"):
         fit.run()
+
+
+class Poisoned(Mender):
+    """Its loss stays a number when a weight, or a running statistic, is none any more."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__()
+        self.norm, self.place = nn.BatchNorm2d(2), place
+
+    def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
+        logs = super().step(batch, at, update)
+        if at.step == 3:
+            self.state_dict()[self.place].view(-1)[0] = torch.nan
+        return {"loss": torch.tensor(0.5)} if at.step >= 3 else logs
+
+
+@pytest.mark.parametrize("place", ["net.weight", "norm.running_var"])
+def test_weights_that_are_no_numbers_stop_the_run_before_they_are_saved(place: str, toy: Path, tmp_path: Path) -> None:
+    fit = Fit(**{**vars_of(mender_fit(toy, tmp_path)), "method": Poisoned(place)})
+    with pytest.raises(InputError, match=r"step 4 .* weights that are no numbers; lower optim\.lr"):
+        fit.run()
+    assert checkpoint.load(tmp_path / "last.ckpt", "supervised")["done"] == 3
+
+
+@pytest.mark.parametrize("damage", ["gone", "a file gone", "another shape", "a byte", "one that was not remembered"])
+def test_a_run_does_not_go_on_without_the_labels_it_mended(damage: str, toy: Path, tmp_path: Path) -> None:
+    mender_fit(toy, tmp_path, stop_after=4).run()
+    one = max((tmp_path / "refined").rglob("*.npy"))
+    if damage == "gone":
+        shutil.rmtree(tmp_path / "refined")
+    elif damage == "a file gone":
+        one.unlink()
+    elif damage == "another shape":
+        np.save(one, np.load(one)[:5])
+    elif damage == "a byte":
+        one.write_bytes(one.read_bytes()[:-1] + bytes([1 - one.read_bytes()[-1]]))
+    else:
+        state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+        del state["data"]["refined"]
+        torch.save(state, tmp_path / "last.ckpt")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"refined.* is missing or not what the run wrote"):
+        mender_fit(toy, tmp_path, resume=True).run()
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_more_threads_than_cores_are_not_started(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", started.append)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    fit = toy_fit(toy, tmp_path, "supervised")
+    for asked in (1, 10**6):
+        fit.train, fit.ready = fit.train.model_copy(update={"threads": asked}), False
+        with nullcontext() if asked == 1 else pytest.warns(UserWarning, match="1000000: this machine has 2 cores"):
+            fit.prepare()
+    assert started == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b'{"event": "tr', b"\xff\0\n[]\n5\n{}\n", b'{"event": 5, "step": "a"}\n', b"[" * 9999]
+)
+def test_events_are_read_among_what_is_none(rubbish: bytes, tmp_path: Path) -> None:
+    log = Events(tmp_path, EventsConfig())
+    for step in (1, 2):
+        log.log("train", step, {"loss": 0.5})
+    log.close()
+    path = tmp_path / "events.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(rubbish.rstrip(b"\n") + b"\n" + whole + rubbish)
+    assert [event["step"] for event in read_events(tmp_path, "train")] == [1, 2]
+    Events(tmp_path, EventsConfig(), since=2).close()
+    assert path.read_bytes() == whole
+
+
+def test_what_a_validation_compares_with_is_said(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit = toy_fit(toy, tmp_path, "supervised", epochs=1)
+    fit.validate = lambda method: {"dice": 0.5}
+    fit.run()
+    assert "validation against the given masks: dice 0.500" in capsys.readouterr().err
+    assert [event["against"] for event in read_events(tmp_path, "validation")] == ["the given masks"]
+
+
+def test_mlflow_without_its_database_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "find_spec", lambda module: None if module == "alembic" else object())
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    check_trackers(EventsConfig(tensorboard=True))
+    with pytest.raises(InputError, match=r"mlflow=true needs alembic.*maskmend\[mlflow\], or name a server in"):
+        check_trackers(EventsConfig(mlflow=True))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
+    check_trackers(EventsConfig(mlflow=True))
 
 
 def test_events_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
@@ -166,7 +265,7 @@ def test_a_method_may_finish_early_and_stays_finished(toy: Path, tmp_path: Path)
     def fit(resume: bool) -> Fit:
         template = mender_fit(toy, tmp_path / "run", resume=resume)
         return Fit(
-            **{**vars(template), "method": Finisher(), "name": "finisher", "validate": lambda method: {"dice": 0.5}}
+            **{**vars_of(template), "method": Finisher(), "name": "finisher", "validate": lambda method: {"dice": 0.5}}
         )
 
     run = fit(False)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from maskmend.engine.update import OptimConfig, Updater, learning_rate, make_optimizer
+from maskmend.engine.update import OPTIMIZERS, OptimConfig, Updater, check_optimizer, learning_rate, make_optimizer
 from maskmend.engine.world import World
+from maskmend.errors import InputError
 from maskmend.methods import Method
 from maskmend.types import Progress
 
@@ -47,6 +50,36 @@ def test_optimisers_by_name(name: str) -> None:
 def test_an_unknown_optimiser_is_named() -> None:
     with pytest.raises(ValueError, match="use sgd"):
         make_optimizer(OptimConfig(name="sdg"), [nn.Parameter(torch.ones(1))])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": "lbfgs"}, "closure"),
+        ({"name": "sparseadam"}, "dense gradients"),
+        ({"name": "muon"}, "2D"),
+        ({"nesterov": True, "momentum": 0}, "Nesterov"),
+    ],
+)
+def test_an_optimiser_that_does_not_fit_is_refused_before_it_is_needed(options: dict[str, object], said: str) -> None:
+    groups = {"main": [torch.ones(3), torch.ones(3, 2, 1, 1)]}
+    with pytest.raises(InputError, match=rf"optim\.name=\w+ cannot take a step .*{said}.*; correct the settings"):
+        check_optimizer(OptimConfig(**options), groups)
+
+
+def test_every_other_optimiser_fits() -> None:
+    groups = {"a": [torch.ones(3)], "b": [torch.ones(3, 2, 1, 1), torch.ones(3, 2, 1, 1, 1)]}
+    for name in OPTIMIZERS.keys() - {"lbfgs", "sparseadam", "muon"}:
+        check_optimizer(OptimConfig(name=name), groups)
+
+
+@pytest.mark.parametrize("field", ["lr", "momentum", "weight_decay", "clip", "power", "gamma"])
+def test_no_setting_is_infinite_or_no_number(field: str) -> None:
+    for value in (math.inf, math.nan):
+        with pytest.raises(ValueError, match="finite number"):
+            OptimConfig(**{field: value})
+    with pytest.raises(ValueError, match="below 2"):
+        OptimConfig(every=2**63)
 
 
 def test_a_group_moves_alone_and_a_gradient_is_clipped() -> None:

@@ -15,7 +15,7 @@ from ..errors import InputError
 CPU = torch.device("cpu")
 FLOAT = 4
 """Bytes of a float32."""
-CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def available_bytes(device: torch.device = CPU) -> float:
@@ -69,7 +69,7 @@ def _machine() -> float:
 def _groups() -> Iterator[float]:
     """What is left to each control group that this process is in, version 1 or 2; file caches that can go are free."""
     with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+        for line in OWN.read_text().splitlines():
             _, controllers, own = line.split(":", 2)
             if controllers not in ("", "memory"):
                 continue
@@ -83,5 +83,7 @@ def _groups() -> Iterator[float]:
 
 
 def _cached(folder: Path) -> int:
-    rows = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    return next((int(value) for name, value in rows if name == "inactive_file"), 0)
+    with suppress(OSError):
+        rows = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return next((int(value) for name, value in rows if name == "inactive_file"), 0)
+    return 0
