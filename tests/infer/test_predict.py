@@ -155,6 +155,67 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> 
         )
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        MemoryError(),
+        OverflowError("cannot convert float infinity to integer"),
+    ],
+)
+@pytest.mark.parametrize("where", ["read_image", "predict_batch", "write_label"])
+def test_what_goes_wrong_with_one_does_not_stop_the_others(
+    where: str, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group that goes through the network in one go is tried one by one."""
+    paths = [photograph(tmp_path, name) for name in "abcd"]
+    Image.fromarray(np.full((20, 30), 255, np.uint8)).save(paths[2])
+    honest = getattr(predict, where)
+
+    def broken(*args: object) -> object:
+        told = [path.stem for path in args[0]] if where == "read_image" else [getattr(args[0], "stem", "")]
+        white = where == "predict_batch" and any((image == 255).all() for image in args[1])
+        if "c" in told or white:
+            raise error
+        return honest(*args)
+
+    monkeypatch.setattr(predict, where, broken)
+    ((name, reason),) = files([(path.stem, [path]) for path in paths], tmp_path / "out")
+    assert name == "c"
+    assert ("memory" in reason) is not isinstance(error, OverflowError)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png", "d.png"]
+
+
+def test_a_full_disk_is_for_all_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(predict, "write_label", full)
+    with pytest.raises(OSError, match="No space left"):
+        files([(name, [photograph(tmp_path, name)]) for name in "ab"], tmp_path / "out")
+
+
+def test_a_model_that_gives_no_numbers_gives_no_mask(tmp_path: Path) -> None:
+    cases = [(name, [photograph(tmp_path, name)]) for name in "ab"]
+    lost = predict_files(lambda image: bright(image) / 0, cases, plan_of((32, 32)), EXACT, tmp_path / "out", False, CPU)
+    assert [name for name, _ in lost] == ["a", "b"]
+    assert "no numbers" in lost[0][1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_grid_too_large_for_memory_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 200, (9, 21, 14)).astype(np.int16)
+    place = ((0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
+    for name, step in (("a", 1.0), ("b", 1000.0), ("c", 1.0)):
+        write_image(tmp_path / f"{name}.nii.gz", array, Geometry((step,) * 3, *place))
+    cases = [(name, [tmp_path / f"{name}.nii.gz"]) for name in "abc"]
+    ((name, reason),) = files(cases, tmp_path / "out", plan_of((16, 16, 16), spacing_mm=(1.0, 1.0, 1.0)))
+    assert name == "b"
+    for part in ("b.nii.gz", "1000 × 1000 × 1000 mm", "9000 × 21000 × 14000 pixels", "GiB", "unit"):
+        assert part in reason
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "c.nii.gz"]
+
+
 def test_small_pictures_of_one_shape_go_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = [(20, 30)] * 6 + [(30, 20)] * 2 + [(50, 50)] * 2
     cases = [(f"{i:02d}", [photograph(tmp_path, f"{i:02d}", shape)]) for i, shape in enumerate(shapes)]
