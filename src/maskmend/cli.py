@@ -218,11 +218,19 @@ def evaluate(
     tolerance_mm: Annotated[
         float, typer.Option(min=0, help="NSD: how far surfaces may lie apart; pixels where files know no mm.")
     ] = 1.0,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Bring masks on another grid to the reference's, by the nearest voxel.")
+    ] = False,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(metavar="DATASET", help="Whose dataset.json names classes; by default the one near REFERENCES."),
+    ] = None,
 ) -> None:
     """Dice and Jaccard of predicted masks, per case and class, and distances between surfaces."""
     from .verbs.evaluate import evaluate
 
-    show(evaluate(predictions, references, output=output, surface=surface, tolerance_mm=tolerance_mm).table())
+    asked: dict[str, Any] = {"surface": surface, "tolerance_mm": tolerance_mm, "resample": resample}
+    show(evaluate(predictions, references, output, dataset=dataset, **asked).table())
 
 
 @app.command(cls=Verb, epilog="Example: maskmend methods gsd_net")

@@ -50,11 +50,12 @@ class Scale:
 @dataclass(frozen=True)
 class Summary:
     """All cases of an evaluation. ``labels``: the foreground classes, name -> value; ``scale``: of the surface metrics,
-    None without them."""
+    None without them; ``counted``: what a case is, in the table."""
 
     labels: Mapping[str, int]
     cases: tuple[CaseResult, ...]
     scale: Scale | None = None
+    counted: str = "cases"
 
     def values(self, metric: str, label: int) -> list[float]:
         """One metric of one label, case after case; NaN where neither prediction nor reference holds the label."""
@@ -130,7 +131,7 @@ class Summary:
         """Markdown: mean ± sd over cases, for each class and for each case's mean. Dice, Jaccard and NSD in percent."""
         columns, cases = self._columns(), str(len(self.cases))
         left_out = {"empty": self.empty} if self.scale is None else {"empty": self.empty, "missed": self.missed}
-        rows = [("class", *(column.title for column in columns), "cases", *left_out)]
+        rows = [("class", *(column.title for column in columns), self.counted, *left_out)]
         for name, label in self.labels.items():
             scores = (column.text(self.values(column.metric, label)) for column in columns)
             rows.append((name, *scores, cases, *(str(count[label]) for count in left_out.values())))

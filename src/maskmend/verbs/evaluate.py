@@ -5,24 +5,45 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from ..data.formats import ENDINGS, Array, Geometry, Picture, read_label
-from ..data.layout import parse_labels, read_json_object
+from ..data.align import aligned, apart, resampled
+from ..data.formats import Array, Geometry, Picture, read_label
+from ..data.stack import FILE, Volume, read_volumes, stacked
 from ..errors import InputError
 from ..metrics import CaseResult, Scale, Summary, Unit, overlap, surface_distances, surface_metrics
 from ..progress import track
 from ..types import IGNORE
+from .folders import TABLE, check_names, declared, header_of, label_files, output_of
 
 T = TypeVar("T")
+CURE = "bring it there with --resample, or correct the header that is wrong"
 THREADS = 4
 """Cases compared at a time: their masks must fit into memory together."""
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What is compared at once: a pair of masks, or all pairs of slices of a ``volume``."""
+
+    name: str
+    pairs: tuple[tuple[str, Path, Path], ...]
+    volume: Volume | None = None
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """Prediction and reference; of a volume, where its slices lie and what it is called."""
+        _, guess, truth = self.pairs[0]
+        if self.volume is not None:
+            guess, truth = guess.with_name(self.name), truth.with_name(self.name)
+        return str(guess), str(truth)
 
 
 def evaluate(
@@ -32,78 +53,140 @@ def evaluate(
     *,
     surface: bool = False,
     tolerance_mm: float = 1.0,
+    resample: bool = False,
+    dataset: Path | None = None,
 ) -> Summary:
     """Compares each label file in ``references`` with the one of the same name, in whatever format, in ``predictions``.
 
-    Class names and the ignore label come from a ``dataset.json`` in ``references`` or one of the two folders above it;
-    without one, the classes are the values that the references hold. Writes nnU-Net's ``summary.json`` to ``output``
-    (by default into ``predictions``) and ``cases.csv`` beside it.
+    Masks are compared where they lie: axes in another order are turned (``data.align``). Class names and the ignore
+    label come from a ``dataset.json`` in ``references`` or one of the two folders above it, seen from the link before
+    its target; without one, the classes are the values that the references hold. Slices of a volume are put together
+    (``data.stack``). Writes nnU-Net's ``summary.json`` to ``output`` (by default into ``predictions``) and
+    ``cases.csv`` beside it, and replaces only what an evaluation wrote.
 
-    Raises InputError for a missing folder or prediction, unequal shapes, values that are no class, references with and
-    without spacing side by side.
+    Args:
+        predictions: folder of masks.
+        references: folder of true masks.
+        output: a file .json, or a folder.
+        surface: distances between surfaces, too.
+        tolerance_mm: of NSD; pixels where files know no mm.
+        resample: bring a prediction on another grid to the reference's, by the nearest voxel, instead of refusing it.
+        dataset: the dataset.json that holds, or its folder.
+
+    Raises:
+        InputError: a missing folder or prediction, masks on different grids, values that are no class, references with
+            and without spacing side by side, or a place for the output where something else is.
     """
     if not 0 <= tolerance_mm < math.inf:
         raise InputError(f"the tolerance {tolerance_mm} mm is no distance; take one of 0 or more.")
     predictions, references = Path(predictions), Path(references)
-    truth, guess = _label_files(references), _label_files(predictions)
+    truth, guess = label_files(references), label_files(predictions)
     if not truth:
         raise InputError(f"{references} holds no masks; give the folder that does.")
-    _check_names(predictions, guess, truth)
-    labels, ignore = _declared(references) or _seen(truth.values())
-    compare = partial(_compare, labels=labels, ignore=ignore, tolerance=tolerance_mm if surface else None)
-    pairs = [(name, guess[name], path) for name, path in truth.items()]
+    check_names(predictions, guess, truth)
+    path = output_of(predictions if output is None else Path(output))
+    header = header_of(references, dataset)
+    labels, ignore = declared(header) if header else _seen(truth.values())
+    jobs = _cases(guess, truth, header)
+    tolerance = tolerance_mm if surface else None
+    compare = partial(_compare, labels=labels, ignore=ignore, tolerance=tolerance, resample=resample)
     cases: list[CaseResult] = []
     units: dict[Unit, Path] = {}
-    for case, unit in track(_in_threads(compare, pairs), "Comparing masks", total=len(pairs)):
+    done = track(_in_threads(compare, jobs), "Comparing masks", total=len(jobs))
+    for (case, unit), job in zip(done, jobs, strict=True):
         cases.append(case)
-        units.setdefault(unit, Path(case.reference_file))
+        units.setdefault(unit, job.pairs[0][2])
         if surface:
             _only(units)
-    summary = Summary(labels, tuple(cases), Scale(_only(units), tolerance_mm) if surface else None)
-    _write(summary, predictions / "summary.json" if output is None else Path(output))
+    counted = "cases" if jobs[0].volume is None else "volumes"
+    summary = Summary(labels, tuple(cases), Scale(_only(units), tolerance_mm) if surface else None, counted)
+    _write(summary, path)
     return summary
 
 
+def _cases(guess: Mapping[str, Path], truth: Mapping[str, Path], header: Path | None) -> list[_Case]:
+    volumes = read_volumes(header.parent, truth) if header else ()
+    pairs = {name: (name, guess[name], path) for name, path in truth.items()}
+    whole = (_Case(v.name, tuple(pairs[case] for case in v.places), v) for v in volumes)
+    return sorted(whole, key=lambda case: case.name) or [_Case(name, (pair,)) for name, pair in pairs.items()]
+
+
 def _compare(
-    name: str, guess: Path, truth: Path, labels: Mapping[str, int], ignore: int, tolerance: float | None
+    case: _Case, labels: Mapping[str, int], ignore: int, tolerance: float | None, resample: bool
 ) -> tuple[CaseResult, Unit]:
     """One case and the unit of its spacing; surface metrics where there is a tolerance."""
-    prediction, reference = _read_pair(guess, truth, labels, ignore)
+    geometries: list[Geometry] = []
+
+    def arrays() -> Iterator[tuple[str, Array, Array]]:
+        for name, guess, truth in case.pairs:
+            prediction, reference = _read_pair(guess, truth, labels, ignore, resample)
+            geometries.append(reference.geometry)
+            yield name, prediction, reference.array
+
+    ((name, prediction, reference),) = stacked(arrays(), (case.volume,) if case.volume else (), ignore)
     values, metrics = list(labels.values()), {}
     if tolerance is not None:
-        spacing_mm = reference.geometry.spacing_mm
-        distances = surface_distances(prediction, reference.array, values, spacing_mm, ignore)
+        spacing_mm = _spacing(geometries, case)
+        distances = surface_distances(prediction, reference, values, spacing_mm, ignore)
         metrics = {label: surface_metrics(found, tolerance) for label, found in distances.items()}
-    counts = overlap(prediction, reference.array, values, ignore)
-    return CaseResult(name, str(truth), str(guess), counts, metrics), _unit(reference.geometry)
+    guess_file, truth_file = case.files
+    counts = overlap(prediction, reference, values, ignore)
+    return CaseResult(name, truth_file, guess_file, counts, metrics), _unit(geometries[0])
 
 
-def _in_threads(function: Callable[..., T], rows: Iterable[tuple[Any, ...]]) -> Iterator[T]:
-    """The function of each row in turn; what has not begun when one fails is not begun."""
+def _in_threads(function: Callable[[_Case], T], cases: Iterable[_Case]) -> Iterator[T]:
+    """The function of each case in turn; what has not begun when one fails is not begun."""
     pool = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1))
     try:
-        yield from pool.map(lambda row: function(*row), rows)
+        yield from pool.map(function, cases)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _read_pair(guess: Path, truth: Path, labels: Mapping[str, int], ignore: int) -> tuple[Array, Picture]:
-    """The predicted label map, and the reference with its geometry."""
-    prediction, reference = read_label(guess).array, read_label(truth)
-    if prediction.shape != reference.array.shape:
-        raise InputError(
-            f"{guess} has the shape {prediction.shape} and {truth} {reference.array.shape}; "
-            "predict on the grid of the reference."
+def _read_pair(
+    guess: Path, truth: Path, labels: Mapping[str, int], ignore: int, resample: bool
+) -> tuple[Array, Picture]:
+    """The predicted label map on the reference's grid, and the reference with its geometry."""
+    prediction, reference = read_label(guess), read_label(truth)
+    try:
+        prediction = aligned(prediction, reference, str(guess), str(truth), excuse_bare=False, cure=CURE)
+    except InputError:
+        if not resample:
+            raise
+        prediction = resampled(prediction, reference, str(guess))
+    if apart(prediction, reference):
+        warnings.warn(
+            f"{guess.parent}, {truth.parent}: masks of which one does not say where it lies are compared as stored.",
+            stacklevel=2,
         )
     counted = reference.array != ignore
-    _check_values(prediction[counted], guess, labels)
+    _check_values(prediction.array[counted], guess, labels)
     _check_values(reference.array[counted], truth, labels)
-    return prediction, reference
+    return prediction.array, reference
+
+
+def _spacing(geometries: Sequence[Geometry], case: _Case) -> tuple[float, ...]:
+    """One step along each axis, of a volume from slice to slice too. Raises InputError where that is not known."""
+    first, volume = geometries[0], case.volume
+    if volume is None:
+        return first.spacing_mm
+    if not all(np.allclose(each.spacing_mm, first.spacing_mm, rtol=1e-4) for each in geometries):
+        raise InputError(f"the slices of the volume {volume.name} differ in spacing; correct the header that is wrong.")
+    step = volume.spacing_mm
+    if not first.known:
+        if step is None:
+            return (1.0, *first.spacing_mm)
+        raise InputError(f"{FILE} gives {volume.name} steps in mm, but its masks have none; leave spacing_mm empty.")
+    if step is None and first.singleton and not (first.nifti and first.nifti.axes == 2):
+        step = first.singleton[1]
+    if step is None:
+        raise InputError(f"{FILE} does not say how far slices of {volume.name} lie apart; add the column spacing_mm.")
+    return (step, *first.spacing_mm)
 
 
 def _unit(geometry: Geometry) -> Unit:
     """Pictures, and TIFFs without a file beside them that says otherwise, have steps of one pixel and no place."""
-    return "px" if geometry.origin is None and set(geometry.spacing_mm) == {1.0} else "mm"
+    return "mm" if geometry.known else "px"
 
 
 def _only(units: Mapping[Unit, Path]) -> Unit:
@@ -116,51 +199,12 @@ def _only(units: Mapping[Unit, Path]) -> Unit:
 
 
 def _write(summary: Summary, path: Path) -> None:
-    if path.is_dir():
-        path = path / "summary.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         summary.write_json(path)
-        summary.write_csv(path.with_name("cases.csv"))
+        summary.write_csv(path.with_name(TABLE))
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); choose another place with -o.") from error
-
-
-def _label_files(folder: Path) -> dict[str, Path]:
-    """The label files of a folder by case name, sorted."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give the folder that holds the masks.")
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        ending = next((ending for ending in ENDINGS if path.name.endswith(ending)), None)
-        if ending is None or path.name.startswith("."):
-            continue
-        name = path.name.removesuffix(ending)
-        if name in files:
-            raise InputError(f"{path} and {files[name].name} are both masks of {name}; keep one of them.")
-        files[name] = path
-    return files
-
-
-def _check_names(folder: Path, guess: Mapping[str, Path], truth: Mapping[str, Path]) -> None:
-    missing = [name for name in truth if name not in guess]
-    if missing:
-        shown = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
-        raise InputError(f"{folder} holds no prediction for {shown}; predict them, or leave their references out.")
-    extra = [name for name in guess if name not in truth]
-    if extra:
-        warnings.warn(f"{folder} holds {len(extra)} masks without a reference, such as {extra[0]}.", stacklevel=3)
-
-
-def _declared(references: Path) -> tuple[dict[str, int], int] | None:
-    """Foreground classes and ignore label from the nearest dataset.json, if there is one."""
-    for path in (references / "dataset.json", *(p / "dataset.json" for p in references.resolve().parents[:2])):
-        if path.exists():
-            labels, ignore = parse_labels(read_json_object(path).get("labels"), path)
-            if len(labels) < 2:
-                raise InputError(f"{path} declares the background only; declare what the masks show.")
-            return {name: value for name, value in labels.items() if value}, IGNORE if ignore is None else ignore
-    return None
 
 
 def _seen(paths: Iterable[Path]) -> tuple[dict[str, int], int]:
@@ -176,5 +220,5 @@ def _check_values(label: Array, path: Path, labels: Mapping[str, int]) -> None:
     if strange.size:
         raise InputError(
             f"{path} holds the value {strange[0]}, which is none of the classes {dict(labels)}; "
-            "declare it in the dataset.json above the references, or convert the masks."
+            "declare it in the dataset.json above the references (or name one with --dataset), or convert the masks."
         )

@@ -1,0 +1,98 @@
+"""Folders of masks: what is in them, the dataset.json that speaks of them, and where a summary of them may go."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..data.formats import ENDINGS
+from ..data.layout import parse_labels, read_json_object, spelt
+from ..errors import InputError
+from ..texts import read_object, read_text
+from ..types import IGNORE
+
+TABLE = "cases.csv"
+"""Beside a summary."""
+
+
+def label_files(folder: Path) -> dict[str, Path]:
+    """The label files of a folder by case name, sorted."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give the folder that holds the masks.")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
+        if ending is None or path.name.startswith("."):
+            continue
+        name = spelt(path)[: -len(ending)]
+        if name in files:
+            raise InputError(f"{path} and {files[name].name} are both masks of {name}; keep one of them.")
+        files[name] = path
+    return files
+
+
+def check_names(folder: Path, guess: Mapping[str, Path], truth: Mapping[str, Path]) -> None:
+    missing = [name for name in truth if name not in guess]
+    if missing:
+        shown = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
+        raise InputError(f"{folder} holds no prediction for {shown}; predict them, or leave their references out.")
+    extra = [name for name in guess if name not in truth]
+    if extra:
+        warnings.warn(f"{folder} holds {len(extra)} masks without a reference, such as {extra[0]}.", stacklevel=3)
+
+
+def header_of(references: Path, given: Path | None) -> Path | None:
+    """The dataset.json that is ``given``, or the nearest one, if there is any."""
+    if given is not None:
+        path = Path(given) / "dataset.json" if Path(given).is_dir() else Path(given)
+        if not path.is_file():
+            raise InputError(f"{path} is not there; give a dataset.json, or the folder that holds it.")
+        return path
+    folders = (references, *(folder for place in _places(references) for folder in place.parents[:2]))
+    return next((folder / "dataset.json" for folder in folders if (folder / "dataset.json").exists()), None)
+
+
+def _places(folder: Path) -> Iterator[Path]:
+    """Where a folder lies: as it is given, then where each link leads to."""
+    path = Path(os.path.abspath(folder))
+    path = path if path.exists() and path.samefile(folder) else folder.absolute()
+    yield path
+    while path.is_symlink():
+        path = path.parent / path.readlink()
+        yield path
+    yield path.resolve()
+
+
+def declared(path: Path) -> tuple[dict[str, int], int]:
+    """Foreground classes and ignore label that a dataset.json declares."""
+    labels, ignore = parse_labels(read_json_object(path).get("labels"), path)
+    if len(labels) < 2:
+        raise InputError(f"{path} declares the background only; declare what the masks show.")
+    return {name: value for name, value in labels.items() if value}, IGNORE if ignore is None else ignore
+
+
+def output_of(path: Path) -> Path:
+    """Where the summary goes. Raises InputError where it would not be one, or take the place of anything else."""
+    path = path / "summary.json" if path.is_dir() else path
+    if path.suffix.lower() != ".json":
+        raise InputError(f"{path} does not end in .json, as the summary does (the table beside it is {TABLE}).")
+    for file, what, known in ((path, "summary", _is_summary), (path.with_name(TABLE), "table", _is_table)):
+        if os.path.lexists(file) and not known(file):
+            raise InputError(f"{file} is there, and is no {what} of an evaluation; choose another place with -o.")
+    return path
+
+
+def _is_summary(path: Path) -> bool:
+    try:
+        return "metric_per_case" in read_object(path)
+    except InputError:
+        return False
+
+
+def _is_table(path: Path) -> bool:
+    try:
+        return read_text(path).startswith("case,class,label,")
+    except InputError:
+        return False
