@@ -33,6 +33,7 @@ def read_text(path: Path, cure: str = "correct it", largest: int = LARGEST) -> s
         with Path(path).open("rb") as stream:
             content = stream.read(largest + 1)
     except OSError as error:
+        cure = "check its permissions" if isinstance(error, PermissionError) else cure
         raise InputError(f"{path} cannot be read ({error.strerror or error}); {cure}.") from error
     if len(content) > largest:
         raise InputError(f"{path} is larger than {largest >> 10} KiB, which no such file is; {cure}.")
