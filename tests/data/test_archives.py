@@ -104,7 +104,10 @@ def test_a_damaged_header_is_not_the_end_of_a_tar(tmp_path: Path) -> None:
 
 
 def test_what_python_cannot_unpack_is_said_to_be_so(tmp_path: Path) -> None:
-    for flag, method, match in ((1, 8, "is encrypted; unpack it with its password"), (0, 97, "unpack it otherwise")):
+    for flag, method, match in (
+        (1, 8, "is encrypted; unpack it with its password"),
+        (0, 97, "unpack it by another program"),
+    ):
         whole = bytearray(zipped())
         for head, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
             at = whole.find(head)
