@@ -232,8 +232,11 @@ class Fit:
         last = epoch + 1 == self.train.epochs or self.method.finished()
         if self.validate is not None and (last or (epoch + 1) % self.train.validate_every == 0):
             self.method.eval()
-            with torch.no_grad(), self._autocast():
-                self.scores = self.validate(self.method)
+            try:
+                with torch.no_grad(), self._autocast():
+                    self.scores = self.validate(self.method)
+            except InputError as error:
+                raise InputError(f"{self.folder}, validation after step {self.done}: {error}") from error
             self._log("validation", self.done, self.scores, epoch=epoch, against=self.against)
             self.meter.scored(epoch, self.scores, self.against)
         better = self.scores.get("dice", -math.inf) > self.best

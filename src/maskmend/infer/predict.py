@@ -82,7 +82,7 @@ def predict_batch(
     for axes in views[1:]:
         total += whole(batch.flip(axes)).flip(axes)
     if not total.isfinite().all():
-        raise InputError("the model gives no numbers (NaN) for it; train with a lower optim.lr, or set precision=fp32.")
+        raise InputError("the model's answer is no numbers (NaN); lower optim.lr, or set predict.precision=fp32.")
     return np.asarray(total.div_(len(views)))
 
 

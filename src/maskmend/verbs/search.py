@@ -111,8 +111,15 @@ def halfway(curve: Mapping[float, float]) -> list[float]:
 
 
 def criterion(folder: Path) -> float:
-    """The mean of what a method logged as "search" over the last quarter of a run's steps."""
-    values = [float(event["search"]) for event in read_events(folder, "train")]
+    """The mean of what a method logged as "search" over the last quarter of a run's steps.
+
+    Raises:
+        InputError: nothing of it is there.
+    """
+    logged = (event.get("search") for event in read_events(folder, "train"))
+    values = [float(value) for value in logged if isinstance(value, int | float)]
+    if not values:
+        raise InputError(f"{folder / 'events.jsonl'} holds no criterion; remove {folder} and search again.")
     late = values[-math.ceil(LAST * len(values)) :]
     return sum(late) / len(late)
 
