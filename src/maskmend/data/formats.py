@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..texts import read_object
 from .align import aligned, apart
 from .geometry import Array, Geometry, Picture
+from .headers import segments
 from .pictures import decode_picture, decode_tiff, encode_picture, encode_tiff
 from .volumes import decode_volume, encode_volume
 
@@ -46,6 +47,8 @@ __all__ = [
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha")
 PICTURES = (".png", ".bmp")
 TIFFS = (".tif", ".tiff")
+SEGMENTS = ".seg.nrrd"
+"""What 3D Slicer calls a label map."""
 ENDINGS: tuple[str, ...] = VOLUMES + PICTURES + TIFFS
 """What is read and written."""
 LOSSY = (".jpg", ".jpeg")
@@ -98,6 +101,8 @@ def read_label(path: Path) -> Picture:
     if ending_of(path) in LOSSY:
         raise InputError(f"{path} is a JPEG, which blurs labels; convert the data set with `maskmend prepare`.")
     picture = _read(path, indices=True)
+    if path.name.lower().endswith(SEGMENTS):
+        picture = replace(picture, array=segments(path, picture.array))
     array = picture.array[0]
     if any(not np.array_equal(array, channel) for channel in picture.array[1:]):
         raise InputError(f"{path} is a colour picture, not a label map; save one whole number per pixel.")

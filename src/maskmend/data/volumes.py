@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .geometry import Array, Geometry
+from .headers import check_data_files
 from .nifti import decode_nifti, encode_nifti
 
 NIFTI = (".nii", ".nii.gz")
@@ -29,6 +30,7 @@ def decode_volume(path: Path) -> tuple[Array, Geometry]:
     """(C, *S) of a NIfTI, NRRD or MHA file; the components of a vector image, or a fourth axis, are the channels."""
     if path.name.lower().endswith(NIFTI):
         return decode_nifti(path)
+    check_data_files(path)
     itk_image = simple_itk().ReadImage(str(path))
     dims = itk_image.GetDimension()
     array = simple_itk().GetArrayFromImage(itk_image)

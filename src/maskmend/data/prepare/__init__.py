@@ -16,6 +16,7 @@ from ..dataset import Dataset, open_dataset, write_dataset
 from ..empty import KEY, MOST, check_masks
 from ..formats import (
     PICTURES,
+    SEGMENTS,
     TIFFS,
     VOLUMES,
     Geometry,
@@ -26,6 +27,7 @@ from ..formats import (
     write_label,
 )
 from ..fusion import majority
+from ..headers import check_data_files
 from ..scratch import check_new, new_folder, scratch
 from . import recipes
 from .sources import Pair, Source, recognise
@@ -153,7 +155,7 @@ def _write_images(pair: Pair, folder: Path, ending: str, channels: Channels) -> 
     """CASE_0000, CASE_0001, …; volumes of one channel are copied byte for byte, colours stay in one file."""
     folder.mkdir(exist_ok=True)
     count = len(channels.names)
-    if ending in VOLUMES and len(pair.images) == count and all(ending_of(path) == ending for path in pair.images):
+    if ending in VOLUMES and len(pair.images) == count and all(_whole(path, ending) for path in pair.images):
         for place, path in enumerate(pair.images):
             shutil.copyfile(path, folder / f"{pair.name}_{place:04d}{ending}")
         return
@@ -165,6 +167,11 @@ def _write_images(pair: Pair, folder: Path, ending: str, channels: Channels) -> 
         return
     for place in range(count):
         write_image(folder / f"{pair.name}_{place:04d}{ending}", array[place], image.geometry)
+
+
+def _whole(path: Path, ending: str) -> bool:
+    """Whether a volume can be copied as it is: all of it in one file of that ending, and no segments of Slicer's."""
+    return ending_of(path) == ending and not path.name.lower().endswith(SEGMENTS) and not check_data_files(path)
 
 
 def _write_labels(pair: Pair, folder: Path, ending: str, rule: MaskRule) -> None:
@@ -196,7 +203,7 @@ def _write_mask(mask: Path, pair: Pair, target: Path, rule: MaskRule) -> None:
     """The label; on the image's grid where the mask's own format has another geometry than the target's."""
     target.parent.mkdir(parents=True, exist_ok=True)
     ending = ending_of(target)
-    if rule.changes_nothing and ending in VOLUMES and ending_of(mask) == ending:
+    if rule.changes_nothing and ending in VOLUMES and _whole(mask, ending):
         shutil.copyfile(mask, target)
         return
     label = rule(mask)

@@ -15,7 +15,7 @@ from ..dataset import Case, open_dataset
 from ..formats import ENDINGS, LOSSY, ending_of, read_label
 from ..layout import is_decathlon, parse_channels, parse_labels, read_json_object
 
-MASK_SUFFIX = re.compile(r"[_-](masks?|segmentation|seg|labels?|gt)$", re.IGNORECASE)
+MASK_SUFFIX = re.compile(r"[._ -](masks?|segmentation|seg|labels?|gt)$", re.IGNORECASE)
 MASK_FOLDERS = ("masks", "labels")
 
 
