@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..data.cache import content_hash, digest
+from ..data.align import aligned
 from ..data.dataset import Case, Dataset, check_dataset, open_dataset
 from ..data.formats import read_label, write_json
 from ..data.layout import is_decathlon, read_json_object
@@ -256,7 +257,8 @@ def _spoil(true: Dataset, copy: Path, wanted: NoiseSpec, cases: list[str] | None
 
 
 def _table(given: Path, true: Path, classes: int, ignore: int | None) -> Table:
-    a, b = read_label(given).array, read_label(true).array
+    truth = read_label(true)
+    a, b = aligned(read_label(given), truth, str(given), str(true)).array, truth.array
     seen = (a != IGNORE) & (b != IGNORE) & (b != ignore)
     pairs = a[seen].astype(np.int64) * classes + b[seen]
     table: Table = np.bincount(pairs, minlength=classes**2).reshape(classes, classes).tolist()
