@@ -41,7 +41,9 @@ class Config(types.Config):
         description="share of pixels believed wrong at first, 1 - R (Sec. 3.2); one for each class by ranking=class",
     )
     tau_epochs: int = Field(
-        4, ge=0, description="epoch from which tau is fully applied, in equal steps (Co-teaching, Sec. 2.2; released)"
+        10,
+        ge=0,
+        description="epoch from which tau is fully applied: T_k of Co-teaching, which Sec. 2.2 follows; released 4",
     )
     agreement: float = Field(0.65, ge=0, le=1, description="lambda of Eq. 2: weight of agreement against the labels")
     unit: Literal["superpixel", "part", "pixel"] = Field(
