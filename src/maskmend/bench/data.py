@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.cache import content_hash, digest
 from ..data.align import aligned
+from ..data.cache import content_hash, digest
 from ..data.dataset import Case, Dataset, check_dataset, open_dataset
 from ..data.formats import read_label, write_json
 from ..data.layout import is_decathlon, read_json_object
