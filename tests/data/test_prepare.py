@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskmend.data.dataset import case_arrays, check_dataset, write_dataset
+from maskmend.data.dataset import case_arrays, check_dataset, open_dataset, write_dataset
 from maskmend.data.formats import Geometry, read_image, read_label, write_image, write_label
 from maskmend.data.prepare import majority, prepare
 from maskmend.data.prepare.survey import MaskRule
 from maskmend.errors import InputError
 from maskmend.types import Trust
+from maskmend.verbs.fuse import fuse
 
 FLAT = Geometry((1.0, 1.0))
 GREY = (np.arange(80) % 200).reshape(8, 10).astype(np.uint8)
@@ -409,3 +410,59 @@ def test_real_volumes(tmp_path: Path, real_data: Path) -> None:
     assert dataset.labels == {"background": 0, "1": 1, "2": 2}
     assert (len(dataset.train), len(dataset.test)) == (4, 1)
     assert not dataset.train[0].images[0].is_symlink()
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "name"),
+    [
+        ("X.png.jpg", "X_mask.png.jpg", "X"),
+        ("X.png", "X_mask.png.jpg", "X"),
+        ("X.nii.png", "X.gt.png", "X"),
+        ("b\u00e9.png", "be\u0301_seg.png", "b\u00e9"),
+        ("be\u0301.png", "b\u00e9.png", "b\u00e9"),
+        ("X.gif", "X_manual.gif", None),
+    ],
+)
+def test_names_pair_whatever_they_went_through(tmp_path: Path, image: str, mask: str, name: str | None) -> None:
+    for folder, file, array in (("images", image, GREY), ("masks", mask, MASK)):
+        (tmp_path / "raw" / folder).mkdir(parents=True)
+        Image.fromarray(array).save(tmp_path / "raw" / folder / file, quality=100)
+    if name is None:
+        with pytest.raises(InputError, match=r"X\.gif has no mask .* with _mask, _masks, _seg, .* behind the name"):
+            prepare(tmp_path / "raw", tmp_path / "out")
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = prepare(tmp_path / "raw", tmp_path / "out")
+    assert [case.name for case in dataset.train] == [name]
+    np.testing.assert_array_equal(case_arrays(dataset.train[0], dataset)[1].array, MASK // 255)
+
+
+def test_what_systems_leave_in_folders_is_nothing(tmp_path: Path) -> None:
+    clutter = ("Thumbs.db", ".DS_Store", "desktop.ini", "._p0.png", "._.DS_Store")
+
+    def litter(root: Path) -> None:
+        for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+            for name in clutter:
+                (folder / name).write_bytes(b"\0\5\x16\7")
+            (folder / "__MACOSX").mkdir()
+            (folder / "__MACOSX" / "._p0.png").write_bytes(b"\0\5\x16\7")
+
+    source, output = rated(tmp_path / "raw", {"A": {"p": ANNA}, "B": {"p": BERT}}), tmp_path / "out"
+    output.mkdir()
+    litter(tmp_path)
+    with pytest.warns(UserWarning, match=r"majority of 2 raters \(A, B\)"):
+        dataset = prepare(source, output)
+    assert [case.name for case in dataset.train] == ["p"]
+    assert not [path for path in output.rglob("*") if path.name in clutter], "nothing of it is carried on"
+    litter(output)
+    again = open_dataset(output)
+    assert [path.parent.name for path in again.train[0].raters] == ["A", "B"]
+    check_dataset(again)
+    assert len(fuse(output, tmp_path / "fused").fused) == 1
+    (output / "notes.txt").touch()
+    with pytest.raises(InputError, match="out is not empty"):
+        prepare(source, output)

@@ -20,6 +20,7 @@ from ..errors import InputError
 from ..progress import track
 from ..types import IGNORE, Trust
 from .align import aligned, apart
+from .clutter import is_clutter
 from .formats import ENDINGS, Array, Picture, read_image, read_label, write_json
 from .layout import Header, find_images, nearest, read_header, read_supervision, spelt
 
@@ -249,12 +250,18 @@ def _rated(root: Path, cases: Sequence[Case]) -> tuple[Case, ...]:
     if not folder.is_dir():
         return tuple(cases)
     drawn = {case.name: list[Path]() for case in cases}
-    for path in sorted(path for path in folder.glob("*/[!.]*") if path.suffix != ".json"):  # a TIFF's spacing
+    for path in sorted(path for path in folder.glob("*/*") if _is_label(path)):
         name = next((n for n in (spelt(path)[: -len(e)] for e in ENDINGS if path.name.endswith(e)) if n in drawn), None)
         if name is None:
             raise InputError(f"{path} is a label of no training case{nearest(path.name, list(drawn))}; remove it.")
         drawn[name].append(path)
     return tuple(replace(case, raters=tuple(drawn[case.name])) for case in cases)
+
+
+def _is_label(path: Path) -> bool:
+    """Not the spacing of a TIFF, nor what nobody meant."""
+    hidden = any(part.startswith(".") or is_clutter(Path(part)) for part in path.parts[-2:])
+    return not hidden and path.suffix != ".json"
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------

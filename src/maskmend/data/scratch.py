@@ -13,12 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import InputError
+from .clutter import is_clutter
 from .lock import LOCK, hold
 
 
 def check_new(output: Path) -> None:
     """Raises InputError where ``output`` holds something already."""
-    if os.path.lexists(output) and (not output.is_dir() or any(output.iterdir())):
+    if os.path.lexists(output) and (not output.is_dir() or not all(map(is_clutter, output.iterdir()))):
         raise InputError(f"{output} is not empty; choose another output folder, or remove it first.")
 
 
@@ -32,7 +33,8 @@ def new_folder(output: Path) -> Iterator[Path]:
         yield root
         (root / LOCK).unlink(missing_ok=True)
         if output.exists():
-            output.rmdir()
+            check_new(output)  # of what came meanwhile
+            shutil.rmtree(output)
         root.rename(output)
 
 

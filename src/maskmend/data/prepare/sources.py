@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
+from ..clutter import meant
 from ..dataset import Case, open_dataset
-from ..formats import ENDINGS, LOSSY, ending_of, read_label
-from ..layout import is_decathlon, parse_channels, parse_labels, read_json_object
+from ..formats import ENDINGS, READ_ONLY, ending_of, read_label
+from ..layout import is_decathlon, parse_channels, parse_labels, read_json_object, spelt
 
 MASK_SUFFIX = re.compile(r"[._ -](masks?|segmentation|seg|labels?|gt)$", re.IGNORECASE)
+SUFFIXES = "_mask, _masks, _seg, _segmentation, _label, _labels or _gt"
+ENDING = re.compile(rf"({'|'.join(map(re.escape, ENDINGS + READ_ONLY))})+$", re.IGNORECASE)
 MASK_FOLDERS = ("masks", "labels")
 
 
@@ -83,7 +86,7 @@ def _pairs(images: Path, masks: Path | None) -> tuple[Pair, ...]:
     if missing := [path for stem, path in pictures.items() if stem not in drawn]:
         raise InputError(
             f"{missing[0]} has no mask in {masks} ({len(missing)} of {len(pictures)} images have none); add the masks, "
-            "or take the images out."
+            f"called like their images or with {SUFFIXES} behind the name, or take the images out."
         )
     if strays := [path for _, left in found.values() for path in left]:
         raise InputError(
@@ -100,8 +103,8 @@ def _pairs(images: Path, masks: Path | None) -> tuple[Pair, ...]:
 
 def _rater_folders(masks: Path) -> list[Path]:
     """The folders in ``masks``, by name, if it holds no mask itself."""
-    paths = sorted(path for path in masks.iterdir() if not path.name.startswith("."))
-    if any(path.is_file() and path.name.lower().endswith(ENDINGS + LOSSY) for path in paths):
+    paths = [*meant(masks)]
+    if any(path.is_file() and path.name.lower().endswith(ENDINGS + READ_ONLY) for path in paths):
         return []
     return [path for path in paths if path.is_dir()]
 
@@ -116,20 +119,20 @@ def _masks_of(pictures: Mapping[str, Path], folder: Path) -> tuple[dict[str, Pat
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    """The files of known formats by name without ending, sorted."""
+    """The files of known formats by name without ending (of ``anna.png.jpg`` without both), sorted."""
     found: dict[str, Path] = {}
-    paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    paths = [*meant(folder)]
     for path in paths:
-        if path.is_dir() or not path.name.lower().endswith(ENDINGS + LOSSY):
+        if path.is_dir() or not path.name.lower().endswith(ENDINGS + READ_ONLY):
             continue
-        stem = path.name[: -len(ending_of(path))]
+        stem = ENDING.sub("", spelt(path)[: -len(ending_of(path))])
         if stem in found:
             raise InputError(f"{found[stem]} and {path.name} share one name; keep one of them.")
         found[stem] = path
     if not found:
         folders = [path.name for path in paths if path.is_dir()]
         holds = f"only folders ({', '.join(folders[:4])})" if folders else "no file of a known format"
-        raise InputError(f"{folder} holds {holds}; put the files ({', '.join(ENDINGS + LOSSY)}) right into it.")
+        raise InputError(f"{folder} holds {holds}; put the files ({', '.join(ENDINGS + READ_ONLY)}) right into it.")
     return found
 
 
