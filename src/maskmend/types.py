@@ -18,7 +18,7 @@ Logs = dict[str, float | Tensor]
 
 
 class Config(BaseModel):
-    """Base of every settings object: frozen; an unknown key, infinity, NaN and what no machine counts are errors."""
+    """Base of every settings object: frozen; an unknown key, infinity, NaN and numbers no machine counts are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -26,8 +26,9 @@ class Config(BaseModel):
     @classmethod
     def _countable(cls, value: Any) -> Any:
         parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else (value,)
-        if any(isinstance(part, int) and abs(part) >= 2**63 for part in parts):
-            raise ValueError("it should be below 2 ** 63")
+        for kind, most, words in ((int, 2**63, "2 ** 63"), (float, 1e38, "1e38, which single precision still holds")):
+            if any(isinstance(part, kind) and abs(part) >= most for part in parts):
+                raise ValueError(f"it should be below {words}")
         return value
 
 

@@ -25,6 +25,8 @@ IMPOSSIBLE = [
     ("optim.nesterov=true optim.momentum=0", ("optim.name=sgd", "Nesterov", "settings of optim")),
     ("optim.lr=.inf", ("optim.lr=inf", "finite")),
     ("predict.overlap=.nan", ("predict.overlap=nan", "finite")),
+    ("data.sidemaps.sigma=1e300", ("data.sidemaps.sigma=1e+300", "1000")),
+    ("data.sidemaps.compactness=1e-300", ("data.sidemaps.compactness=1e-300", "0.000001")),
     ("seed=-1", ("seed=-1", "0")),
     ("seed=9223372036854775808", ("seed=9223372036854775808", "2 ** 63")),
     ("train.steps=1000000000000", ("train.steps=1000000000000", "1000000")),

@@ -38,9 +38,9 @@ class SideMapConfig(Config):
     """Mean size of a superpixel (2D), in pixels. None: 64, or less, so that the smallest class has room for some."""
     supervoxel_voxels: Positive | None = None
     """Mean size of a supervoxel (3D), in voxels. None: 512, or less, likewise."""
-    compactness: Positive = 10.0
+    compactness: Annotated[float, Field(ge=1e-6, le=1e6)] = 10.0
     """Weight of nearness against likeness, for intensities of 0..100 (the range of L in Lab)."""
-    sigma: Annotated[float, Field(ge=0)] = 1.0
+    sigma: Annotated[float, Field(ge=0, le=1000)] = 1.0
     """Standard deviation of the Gaussian that smooths the image first, in pixels."""
     features: Path | None = None
     """Folder of CASE.npz with probabilities, as `maskmend predict RUN IMAGES -o FOLDER --probabilities` writes them:
