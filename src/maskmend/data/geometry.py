@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,10 +70,11 @@ class Geometry:
         steps, affine = list(self.spacing_mm), np.eye(4)
         if self.lost_axis is not None:
             steps.insert(self.lost_axis, self.singleton[1] if self.singleton else 1.0)
-        if self.origin is not None and self.direction is not None:
-            dims = len(self.origin)
+        if self.direction is not None:
+            dims = math.isqrt(len(self.direction))
             affine[:dims, :dims] = np.reshape(self.direction, (dims, dims))
-            affine[:dims, 3] = self.origin
+        if self.origin is not None:
+            affine[: len(self.origin), 3] = self.origin
         affine[:3, :3] *= steps[::-1]
         return affine
 

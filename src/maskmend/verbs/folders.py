@@ -77,7 +77,9 @@ def output_of(path: Path) -> Path:
     """Where the summary goes. Raises InputError where it would not be one, or take the place of anything else."""
     path = path / "summary.json" if path.is_dir() else path
     if path.suffix.lower() != ".json":
-        raise InputError(f"{path} does not end in .json, as the summary does (the table beside it is {TABLE}).")
+        raise InputError(
+            f"{path} is no name for a summary, beside which goes {TABLE}; end it in .json, or name a folder."
+        )
     for file, what, known in ((path, "summary", _is_summary), (path.with_name(TABLE), "table", _is_table)):
         if os.path.lexists(file) and not known(file):
             raise InputError(f"{file} is there, and is no {what} of an evaluation; choose another place with -o.")
