@@ -89,7 +89,7 @@ def test_version() -> None:
 
 def test_prepare(verbs: Verbs) -> None:
     verbs.put("prepare")
-    asked = {"archive": None, "test": 0.0, "threshold": 127, "seed": 0, "partial": False}
+    asked = {"archive": None, "test": 0.0, "threshold": 127, "seed": 0, "partial": False, "allow_empty": False}
     assert run("prepare raw -o Dataset001 --test 0.2").output == "a table\n"
     run("prepare kvasir_seg --from k.zip -o Dataset002 --partial --seed 3")
     run("prepare --list")
