@@ -6,6 +6,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -37,7 +39,7 @@ def test_the_second_hears_who_has_it_and_takes_over_once_that_is_dead(holder, tm
     holder.wait()
     assert (tmp_path / "RUN" / lock.LOCK).exists()
     with lock.hold(tmp_path / "RUN"):
-        assert (tmp_path / "RUN" / lock.LOCK).read_text().startswith(f"{os.getpid()}\n{HOST}\n")
+        assert f"pid={os.getpid()}\nhost={HOST}\n" in (tmp_path / "RUN" / lock.LOCK).read_text()
     assert not any((tmp_path / "RUN").iterdir())
 
 
@@ -57,12 +59,34 @@ def test_what_was_there_and_what_was_made_stays(tmp_path: Path) -> None:
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["new", "new/result", "old"]
 
 
-@pytest.mark.parametrize("left", [f"{os.getppid()}\n{HOST}\n", "1\nelsewhere\n", "", "\0"])
+@pytest.mark.parametrize("left", ["", "\0", f"filelock/2\npid={os.getppid()}\nhost={HOST}\nmode=lease\n"])
 def test_who_may_live_is_left_alone(left: str, tmp_path: Path) -> None:
     (tmp_path / lock.LOCK).write_text(left)
     with pytest.raises(InputError, match="in use"), lock.hold(tmp_path):
         pass
     assert (tmp_path / lock.LOCK).read_text() == left
+
+
+@pytest.mark.parametrize("lives", [False, True])
+def test_who_is_of_another_host_is_given_time_for_a_sign_of_life(
+    lives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "LEASE_S", 1.2)
+    with lock.hold(tmp_path):
+        left = (tmp_path / lock.LOCK).read_text().replace(f"host={HOST}", "host=elsewhere")
+    (tmp_path / lock.LOCK).write_text(left)
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(0.2):
+            os.utime(tmp_path / lock.LOCK)
+
+    if lives:
+        threading.Thread(target=beat, daemon=True).start()
+    expected = pytest.raises(InputError, match="on elsewhere") if lives else nullcontext()
+    with pytest.warns(UserWarning, match="process .* on elsewhere; waiting"), expected, lock.hold(tmp_path):
+        assert f"host={HOST}" in (tmp_path / lock.LOCK).read_text()
+    over.set()
 
 
 def test_a_folder_that_cannot_keep_a_lock_is_used_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
