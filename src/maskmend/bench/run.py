@@ -22,13 +22,14 @@ from ..data.trainset import CaseSet
 from ..engine import checkpoint
 from ..engine.events import read_events
 from ..engine.fit import Fit
+from ..engine.update import check_optimizer
 from ..engine.world import World, launch
 from ..errors import InputError
 from ..infer.validate import Validation
 from ..methods import Method
 from ..networks import total_stride
 from ..texts import read_rows
-from ..verbs.runs import build_method, write_run
+from ..verbs.runs import build_method, check_size, write_run
 from ..verbs.train import make_fit
 from .keys import Run
 from .measure import Stopwatch, check_slices, of_labels, of_prediction, write_measured
@@ -104,7 +105,9 @@ def _fit(run: Run, world: World) -> tuple[Fit, Validation]:
     true, given = open_dataset(run.true), open_dataset(run.given)
     train, test = run.deal.cases(true, given)
     plan = make_plan(given, train, run.config.data)
+    check_size(run.config, plan, world.device)
     model = build_method(run.config, plan)
+    check_optimizer(run.config.optim, model.parameter_groups())
     plan = plan.for_stride(total_stride(model, plan.dims))
     cache, store = Cache(default_cache()), RefinedStore(run.folder / "refined")
     sets = [CaseSet(train, given, plan, cache, model.maps, store, world), CaseSet(test, true, plan, cache, world=world)]

@@ -98,7 +98,7 @@ def _train(
     _check_cases(run, dataset, cases)
     if world.leads:
         check_dataset(data, (*cases, *held_out))
-        check_masks(data, cases)
+        check_masks(data, data.train)
     world.wait()
     plan = make_plan(data, cases, run.data)
     check_size(run, plan, world.device)
