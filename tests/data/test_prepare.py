@@ -466,3 +466,24 @@ def test_what_systems_leave_in_folders_is_nothing(tmp_path: Path) -> None:
     (output / "notes.txt").touch()
     with pytest.raises(InputError, match="out is not empty"):
         prepare(source, output)
+
+
+@pytest.mark.parametrize("raters", [False, True])
+def test_masks_in_another_order_of_voxels_are_turned_and_elsewhere_is_refused(tmp_path: Path, raters: bool) -> None:
+    source, rng = tmp_path / "raw", np.random.default_rng(0)
+    drawn = (rng.random((5, 6, 7)) > 0.5).astype(np.uint8)
+    affine = np.array([[-1.0, 0, 0, 9], [0, -1, 0, 8], [0, 0, 2, -7], [0, 0, 0, 1]])
+    image, mask = nibabel.Nifti1Image(rng.random(drawn.shape, np.float32), affine), nibabel.Nifti1Image(drawn, affine)
+    place = source / "masks" / "anna" / "a.nii.gz" if raters else source / "masks" / "a.nii.gz"
+    place.parent.mkdir(parents=True)
+    (source / "images").mkdir()
+    nibabel.save(image, source / "images" / "a.nii.gz")
+    turned = nibabel.orientations.axcodes2ornt(tuple("SPR"))
+    start = nibabel.orientations.io_orientation(affine)
+    nibabel.save(mask.as_reoriented(nibabel.orientations.ornt_transform(start, turned)), place)
+    dataset = prepare(source, tmp_path / "out")
+    np.testing.assert_array_equal(case_arrays(dataset.train[0], dataset)[1].array, drawn.T)
+    affine[0, 3] += 1
+    nibabel.save(nibabel.Nifti1Image(drawn, affine), place)
+    with pytest.raises(InputError, match=r"a\.nii\.gz has the origin .* but its image a\.nii\.gz has"):
+        prepare(source, tmp_path / "elsewhere")

@@ -127,7 +127,7 @@ def a_rater_of_no_case(root: Path) -> None:
 
 SPOILT_DATA = [
     (no_description, ("dataset.json is missing", "maskmend prepare")),
-    (not_json, ("dataset.json", "JSON", "correct it")),
+    (not_json, ("dataset.json", "JSON", "write it as")),
     (regions, ("dataset.json", "whole", "[1, 2]", "plain labels")),
     (no_images, ("imagesTr holds no image", "add them")),
     (other_shape, ("labelsTr/case03.png", "(16, 16)", "(32, 32)", "one grid")),
@@ -615,7 +615,7 @@ def test_prepare_refuses_what_does_not_pair(maskmend: Maskmend, tmp_path: Path) 
     refused(maskmend("prepare", source, "-o", output), "masks/x.png has no image", "add the images")
     (source / "masks" / "x.png").unlink()
     write_label(source / "masks" / "c_mask.png", mask[:4], FLAT)
-    refused(maskmend("prepare", source, "-o", output), "c_mask.png", "(4, 8)", "(8, 8)", "one size")
+    refused(maskmend("prepare", source, "-o", output), "c_mask.png", "(4, 8)", "(8, 8)", "one grid")
     refused(maskmend("prepare", tmp_path / "nothing", "-o", output), "nothing is not a folder")
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 

@@ -25,6 +25,7 @@ from .folders import TABLE, check_names, declared, header_of, label_files, outpu
 
 T = TypeVar("T")
 CURE = "bring it there with --resample, or correct the header that is wrong"
+CURE_UNPLACED = "predict on the grid of the reference"
 THREADS = 4
 """Cases compared at a time: their masks must fit into memory together."""
 
@@ -148,8 +149,9 @@ def _read_pair(
 ) -> tuple[Array, Picture]:
     """The predicted label map on the reference's grid, and the reference with its geometry."""
     prediction, reference = read_label(guess), read_label(truth)
+    cure = CURE if prediction.geometry.placed and reference.geometry.placed else CURE_UNPLACED
     try:
-        prediction = aligned(prediction, reference, str(guess), str(truth), excuse_bare=False, cure=CURE)
+        prediction = aligned(prediction, reference, str(guess), str(truth), excuse_bare=False, cure=cure)
     except InputError:
         if not resample:
             raise

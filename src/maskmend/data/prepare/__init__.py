@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import InputError
 from ...progress import track
 from ...texts import case_name
+from ..align import aligned
 from ..dataset import Dataset, open_dataset, write_dataset
 from ..empty import KEY, MOST, check_masks
 from ..formats import (
@@ -182,10 +183,10 @@ def _write_labels(pair: Pair, folder: Path, ending: str, rule: MaskRule) -> None
     for rater, path in pair.raters:
         _write_mask(path, pair, folder.with_name(f"{folder.name}_raters") / rater / target.name, rule)
     if pair.raters and pair.mask is None:
-        labels = [rule(path) for _, path in pair.raters]
+        image = read_image(pair.images)
+        labels = [aligned(rule(path), image, str(path), f"its image {pair.images[0].name}") for _, path in pair.raters]
         target.parent.mkdir(exist_ok=True)
-        geometry = _geometry(labels[0], pair.raters[0][1], pair, ending)
-        write_label(target, majority([label.array for label in labels]), geometry)
+        write_label(target, majority([label.array for label in labels]), image.geometry)
 
 
 def _of_raters(source: Source) -> dict[str, str]:

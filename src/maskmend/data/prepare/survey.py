@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import InputError
 from ...progress import track
 from ...texts import shown
+from ..align import aligned
 from ..formats import LOSSY, PICTURES, READ_ONLY, TIFFS, VOLUMES, Array, Picture, ending_of, read_image, read_label
 from .sources import Pair, Source
 
@@ -92,23 +93,19 @@ def read_all(source: Source, threshold: int) -> list[Look]:
 
 
 def _look(pair: Pair, threshold: int) -> Look:
-    array = read_image(pair.images).array
-    values = {path: _values(path, array.shape[1:], pair, threshold) for path in pair.masks}
+    image = read_image(pair.images)
+    values = {path: _values(path, image, pair, threshold) for path in pair.masks}
+    array = image.array
     picture = ending_of(pair.images[0]) not in VOLUMES and len(pair.images) == 1 and array.ndim == 3
     three = picture and len(array) == 3
     grey = three and np.array_equal(array[0], array[1]) and np.array_equal(array[0], array[2])
     return Look(pair, array.ndim - 1, 1 if grey else len(array), picture, three and not grey, values)
 
 
-def _values(path: Path, shape: tuple[int, ...], pair: Pair, threshold: int) -> tuple[int, ...]:
-    """The values in a mask, whose shape must be that of its image."""
-    mask = read_mask(path, threshold, cut=False).array
-    if mask.shape != shape:
-        raise InputError(
-            f"{path} has the shape {mask.shape}, but its image {pair.images[0].name} has {shape}; "
-            "bring both to one size."
-        )
-    return values_in(mask, path)
+def _values(path: Path, image: Picture, pair: Pair, threshold: int) -> tuple[int, ...]:
+    """The values in a mask, which must lie on the grid of its image."""
+    mask = read_mask(path, threshold, cut=False)
+    return values_in(aligned(mask, image, str(path), f"its image {pair.images[0].name}").array, path)
 
 
 def values_in(mask: Array, path: Path) -> tuple[int, ...]:
