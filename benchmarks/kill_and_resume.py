@@ -166,7 +166,6 @@ def trials(folder: Path, count: int, method: str, seed: int = 0) -> Iterator[Tri
     """``count`` trials on phantoms made in ``folder``."""
     data, straight = folder / "data", folder / "straight"
     write_phantom(data, train=15, test=0, size=48)
-    reference(data, folder / "warm", method)  # fills the cache
     span = reference(data, straight, method)
     for number in range(count):
         yield trial(data, straight, folder / f"trial{number}", method, span, seed + number)

@@ -13,6 +13,11 @@ import torch
 EVIDENCE = Path(os.environ.get("MASKMEND_EVIDENCE", Path(__file__).parents[2] / "shared"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first, so that workers end together: those of the whole system, as they are ordered among them."""
+    items.sort(key=lambda item: "system" not in item.path.parts)
+
+
 @pytest.fixture(autouse=True)
 def _quiet_and_repeatable() -> None:
     torch.manual_seed(0)

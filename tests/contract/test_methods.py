@@ -19,6 +19,7 @@ from tests.toy import SIZE, states_equal, toy_fit, toy_method, toy_set, write_to
 from maskmend import methods
 from maskmend.data.formats import read_label
 from maskmend.data.trainset import CaseSet
+from maskmend.engine.fit import Fit
 from maskmend.engine.update import OptimConfig
 from maskmend.methods import Method
 from maskmend.types import IGNORE, Batch, Progress
@@ -39,11 +40,18 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], Path
     return {key: write_toy(root / f"{key[0]}d_{key[1]}" / "data", *key) for key in EVERYWHERE}
 
 
+@pytest.fixture
+def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without checkpoints, which take a quarter of a run this small: for tests that read none."""
+    monkeypatch.setattr(Fit, "_save", lambda fit, path=None: None)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.slow
+@pytest.mark.usefixtures("unsaved")
 @pytest.mark.parametrize(("dims", "classes"), CROSSWISE)
 def test_it_learns(name: str, dims: int, classes: int, toys: dict[tuple[int, int], Path], tmp_path: Path) -> None:
-    fit = toy_fit(toys[dims, classes], tmp_path, name, epochs={2: 30, 3: 15}[dims], norm="instance")
+    fit = toy_fit(toys[dims, classes], tmp_path, name, epochs={2: 26, 3: 15}[dims], norm="instance")
     fit.run()
     fit.method.eval()
     found = []
@@ -59,6 +67,7 @@ def test_it_learns(name: str, dims: int, classes: int, toys: dict[tuple[int, int
     assert torch.stack(found).mean() > 0.7
 
 
+@pytest.mark.usefixtures("unsaved")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("dims", "classes"), EVERYWHERE)
 def test_it_takes_a_step(name: str, dims: int, classes: int, toys: dict[tuple[int, int], Path], tmp_path: Path) -> None:
@@ -106,6 +115,7 @@ def on_host(batch: Batch) -> Batch:
     return batch.each(lambda tensor: tensor.as_subclass(OnHost))
 
 
+@pytest.mark.usefixtures("unsaved")
 @pytest.mark.parametrize("name", SCANNING)
 def test_what_it_scans_is_moved_to_the_device(
     name: str, toys: dict[tuple[int, int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -130,6 +140,7 @@ def test_what_it_scans_is_moved_to_the_device(
     assert not seen
 
 
+@pytest.mark.usefixtures("unsaved")
 @pytest.mark.parametrize("name", NAMES)
 def test_it_leaves_given_labels_alone(name: str, toys: dict[tuple[int, int], Path], tmp_path: Path) -> None:
     files = sorted((toys[2, 2] / "labelsTr").iterdir())
