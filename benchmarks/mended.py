@@ -1,19 +1,21 @@
 """Are the labels better after a method has refined them? A table of docs/results.md.
 
-    python benchmarks/mended.py IMAGES OUT [WORD...]      # after benchmarks/evidence.py IMAGES OUT run
+    python benchmarks/mended.py IMAGES OUT [WORD...] [--seeds 0 1]  # after evidence.py IMAGES OUT run
 
-For every finished run of seed 0: the Dice with the truth of the training labels as given, of what the method makes of
-them at the end, and of its plain prediction on the training images. Over the cases that are not clean; all foreground,
-over all cases together. "Makes of them" is what each method learns from: the stored labels (SP-guided, Self-cleansing),
-the vote on dropped pixels (GSD-Net), the teacher's fused passes (ALC), the mean of all views (MLB-Seg).
+For every finished run of these seeds (0, if none is given): the Dice with the truth of the training labels as given, of
+what the method makes of them at the end, and of its plain prediction on the training images. Over the cases that are
+not clean; of all foreground, over all cases together / in the mean of the cases. "Makes of them" is what each method
+learns from: the stored labels (SP-guided, Self-cleansing), the vote on dropped pixels (GSD-Net), the teacher's fused
+passes (ALC), the mean of all views (MLB-Seg).
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 
 import torch
 from evidence import place, settings_of
@@ -42,6 +44,12 @@ def dice(found: Tensor, truth: Tensor) -> float:
     """Of all foreground together, over all cases."""
     overlap = ((found == truth) & (truth > 0)).sum()
     return float(2 * overlap / ((found > 0).sum() + (truth > 0).sum()).clamp_min(1))
+
+
+def both(found: Tensor, truth: Tensor) -> str:
+    """Over all cases together, and in the mean of the cases."""
+    cases = [dice(f, t) for f, t in zip(found, truth, strict=True)]
+    return f"{dice(found, truth):.3f} / {mean(cases):.3f}"
 
 
 def gsd_votes(method: GSDNet, batch: Batch) -> Tensor:
@@ -93,20 +101,25 @@ def measure(run: Path, study_name: str, folder: Path, noise: str) -> str:
         rows = (batch.label, truth.label, made, method.predict(batch.image).argmax(1))
         parts.append([row[doubtful] for row in rows])
     label, truth, made, predicted = (torch.cat(part) for part in zip(*parts, strict=True))
-    before, after, plain = (f"{dice(found, truth):.3f}" for found in (label, made, predicted))
-    return f"| {study_name} | {noise} | {name} | {before} | {after} | {plain} |"
+    before, after, plain = (both(found, truth) for found in (label, made, predicted))
+    return f"| {study_name} | {noise} | {name} | {seed} | {before} | {after} | {plain} |"
 
 
-def main(out: Path, words: list[str]) -> None:
-    print("| data | noise | method | given labels | refined | predicted |\n|---|---|---|---|---|---|")
+def main(out: Path, words: list[str], seeds: list[str]) -> None:
+    print("| data | noise | method | seed | given labels | refined | predicted |\n|---|---|---|---|---|---|---|")
     for name in STUDIES:
-        for run in sorted((out / name / "runs").glob("*/*-0")):
+        for run in sorted((out / name / "runs").glob("*/*-*")):
             plain = run.name.startswith(("truth", "supervised", "co_teaching"))
             chosen = all(word in f"{name}/{run.parent.name}/{run.name}" for word in words)
-            if chosen and not plain and (run / "done.json").exists():
+            wanted = run.name.rsplit("-", 1)[1] in seeds
+            if chosen and wanted and not plain and (run / "done.json").exists():
                 print(measure(run, name, out / name, run.parent.name), flush=True)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(Path(sys.argv[2]), sys.argv[3:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("places", nargs="+", metavar="IMAGES OUT [WORD]")
+    parser.add_argument("--seeds", nargs="+", default=["0"])
+    given = parser.parse_args()
+    main(Path(given.places[1]), given.places[2:], given.seeds)

@@ -49,8 +49,11 @@ class Config(types.Config):
         0.8,
         ge=0,
         le=1,
-        description="a class is redrawn only if the redrawn and the given masks of cases that the filter trusts have "
-        "this Dice, in the median (ours; 0 is off)",
+        description="a mask is redrawn only if the new one has this soft Dice with the network's own probabilities "
+        "(ours; 0 is off)",
+    )
+    margin: float = Field(
+        0.2, ge=-1, le=1, description="and only if the given one has so much less of it (ours; -1 is off)"
     )
     redraw: Literal["prototypes", "average", "prediction"] = Field(
         "prototypes", description="LCM: by representative cells; by the region's mean; the prediction itself (Table 4)"
@@ -81,8 +84,8 @@ class Config(types.Config):
 class Draft:
     """What one pass found out about a batch, kept until all ranks' losses are known. F foreground classes, on the CPU.
 
-    evidence (B, 4, F) float64: the losses L and L' of Eq. 1; that of the redrawn mask against the given one; and 1
-    where the network sees the class at all.
+    evidence (B, 5, F) float64: the losses L and L' of Eq. 1; the soft Dice of the redrawn and of the given mask with
+    the network's probabilities; and 1 where the network sees the class at all.
     given, refined (B, *S); redrawn (B, F, *S) from ``redraw``.
     """
 
@@ -194,11 +197,11 @@ class SelfCleansing(Method):
         regions = one_hot(predicted, classes)[:, 1:].bool()
         redrawn = self.redraw(features, regions).masked_fill((given == IGNORE).unsqueeze(1), 0)
         losses = [overlap_loss(predicted, y, classes)[:, 1:] for y in (given, refined)]  # Eq. 1
-        masks = one_hot(given, classes)[:, 1:].long().flatten(0, 1)
-        apart = overlap_loss((redrawn > 0).long().flatten(0, 1), masks, 2)[:, 1].view_as(losses[0])
+        prob = logits.float().softmax(1)[:, 1:].masked_fill((given == IGNORE).unsqueeze(1), 0)
+        likely = [soft_dice(prob, masks) for masks in (redrawn > 0, one_hot(given, classes)[:, 1:])]
         return Draft(
             index=batch.index.cpu(),
-            evidence=torch.stack([*losses, apart, regions.flatten(2).any(2).double()], 1).cpu(),
+            evidence=torch.stack([*losses, *likely, regions.flatten(2).any(2).double()], 1).cpu(),
             given=Packed.of(given.short()),
             refined=Packed.of(refined.short()),
             redrawn=Packed.of(redrawn),
@@ -227,10 +230,10 @@ class SelfCleansing(Method):
     def filter(self, evidence: Tensor, trust: Tensor, first: bool) -> Tensor:
         """LFM: which given and which refined masks stay, (N, 2, F) bool; those known to be clean stay as given.
 
-        Refined masks that cannot be redrawn stay, too; at first they are the given ones. A case where neither a mask
-        nor the network shows the class says nothing and is left out of that mixture.
+        Refined masks that cannot be redrawn, or not for the better, stay, too; at first they are the given ones. A case
+        where neither a mask nor the network shows the class says nothing and is left out of that mixture.
         """
-        loss, refined_loss, apart, seen = evidence.unbind(1)
+        loss, refined_loss, redrawn_dice, given_dice, seen = evidence.unbind(1)
         found, labelled = seen > 0, (trust != Trust.UNLABELED).unsqueeze(1)
         shown, refined_shown = found | (loss > 0), found | (refined_loss > 0)
         given, refined = torch.ones_like(found), torch.zeros_like(found)
@@ -239,10 +242,10 @@ class SelfCleansing(Method):
             if not first:  # Y' is empty at first (Sec. 2.2)
                 refined[:, k] = self.clean(refined_loss[:, k], refined_shown[:, k])  # GMM-2: Y' by L'
         given = (given & labelled) | (trust == Trust.CLEAN).unsqueeze(1)
-        able = self.able(apart, given & shown)
+        better = (redrawn_dice >= self.config.competence) & (redrawn_dice - given_dice >= self.config.margin)
         if not self.config.filter:
             given &= (trust == Trust.CLEAN).unsqueeze(1)
-        return torch.stack((given, refined | ~found | (labelled & ~able)), 1)
+        return torch.stack((given, refined | ~found | (labelled & ~better)), 1)
 
     def clean(self, loss: Tensor, shown: Tensor) -> Tensor:
         """Which losses (N,) are of clean masks, (N,) bool, by the mixture of those ``shown``; the others are."""
@@ -250,11 +253,11 @@ class SelfCleansing(Method):
         clean[shown] = small(loss[shown], cfg.monotone, cfg.separation, cfg.em_steps, cfg.em_tol)
         return clean
 
-    def able(self, apart: Tensor, trusted: Tensor) -> Tensor:
-        """Classes that may be redrawn, (F,) bool: 1 - ``apart`` (N, F) is the Dice of redrawn and given masks, and its
-        median over ``trusted`` ones, among which a few are wrong, is enough."""
-        agreement = [1 - a[t].median() if t.any() else a.new_zeros(()) for a, t in zip(apart.T, trusted.T, strict=True)]
-        return torch.stack(agreement) >= self.config.competence
+
+def soft_dice(prob: Tensor, masks: Tensor) -> Tensor:
+    """Dice of each class' probabilities and mask, both (B, F, *S), smoothed by one pixel; (B, F) float64."""
+    p, y = prob.double().flatten(2), masks.double().flatten(2)
+    return (2 * (p * y).sum(2) + 1) / ((p + y).sum(2) + 1)
 
 
 def per_axis(grid: int | tuple[int, ...], dims: int) -> tuple[int, ...]:
