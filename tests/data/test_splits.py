@@ -9,6 +9,7 @@ import pytest
 
 from maskmend.data.dataset import Case, Dataset
 from maskmend.data.splits import k_fold, split
+from maskmend.data.stack import write_volumes
 from maskmend.errors import InputError
 from maskmend.types import Trust
 
@@ -77,3 +78,11 @@ def test_splits_final(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(InputError, match="holds no fold"):
         split(data, 0)
+
+
+def test_slices_of_a_volume_are_dealt_to_one_side(tmp_path: Path) -> None:
+    data = dataset(tmp_path, 20)
+    write_volumes(tmp_path / "volumes.csv", [(case.name, f"v{n // 4}", n % 4) for n, case in enumerate(data.train)])
+    held = [[case.name for case in split(data, fold)[1]] for fold in range(5)]
+    volumes = [[f"case{n:02d}" for n in range(4 * place, 4 * place + 4)] for [place] in k_fold(5)]
+    assert held == volumes

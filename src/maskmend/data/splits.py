@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..texts import case_name, read_json
 from .dataset import Case, Dataset
 from .layout import nearest
+from .stack import read_volumes
 
 FOLDS, SEED = 5, 12345
 """nnU-Net's default: scikit-learn's KFold(5, shuffle=True, random_state=12345) over the sorted names."""
@@ -22,8 +23,9 @@ Split = tuple[tuple[Case, ...], tuple[Case, ...]]
 def split(dataset: Dataset, fold: int | Literal["all"]) -> Split:
     """The cases to train on and to validate on: ``splits_final.json`` if there is one, else nnU-Net's five folds.
 
-    Cases without a label are never dealt into validation by default, as nothing can be measured on them. Fewer than
-    five labelled cases make as many folds as cases. ``fold="all"`` trains on every case and validates on none.
+    Cases without a label are never dealt into validation by default, as nothing can be measured on them, and slices of
+    one volume (``stack``) are never dealt to both sides. Fewer than five labelled cases make as many folds as cases.
+    ``fold="all"`` trains on every case and validates on none.
     Raises InputError for a fold that is not there and for a name in splits_final.json that is no case.
     """
     if fold == "all":
@@ -49,14 +51,24 @@ def k_fold(n: int, folds: int = FOLDS, seed: int = SEED) -> list[list[int]]:
 
 def _default_folds(dataset: Dataset) -> list[tuple[list[str], list[str]]]:
     names = sorted(case.name for case in dataset.train)
-    labelled = sorted(case.name for case in dataset.train if case.label is not None)
-    if len(labelled) < 2:
+    dealt = _dealt_together(dataset)
+    if len(dealt) < 2:
         raise InputError(
-            f"{dataset.root} has {len(labelled)} labelled training case, too few to keep one back for validation; "
-            "choose fold=all."
+            f"{dataset.root} has {len(dealt)} labelled training case or volume, too few to keep one back for "
+            "validation; choose fold=all."
         )
-    held = [[labelled[place] for place in run] for run in k_fold(len(labelled), min(FOLDS, len(labelled)))]
+    held = [[name for place in run for name in dealt[place]] for run in k_fold(len(dealt), min(FOLDS, len(dealt)))]
     return [([name for name in names if name not in set(out)], out) for out in held]
+
+
+def _dealt_together(dataset: Dataset) -> list[list[str]]:
+    """The labelled cases, each by itself, or all slices of a volume."""
+    volumes = read_volumes(dataset.root, [case.name for case in dataset.train + dataset.test])
+    of = {case: volume.name for volume in volumes for case in volume.places}
+    dealt: dict[str, list[str]] = {}
+    for name in sorted(case.name for case in dataset.train if case.label is not None):
+        dealt.setdefault(of.get(name, name), []).append(name)
+    return [dealt[name] for name in sorted(dealt)]
 
 
 def _read_folds(dataset: Dataset) -> list[tuple[list[str], list[str]]]:
