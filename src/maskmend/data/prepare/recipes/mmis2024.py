@@ -68,8 +68,8 @@ RECIPES = (
         "al., Radiotherapy and Oncology 180 (2023) 109480",
         layout="2405 training_2d/*.h5 and 20 validation/*.h5",
         makes="2D cases of three channels (T1, T1c, T2), 128 x 128, with labelsTr_raters and labelsTs_raters of A1 to "
-        "A4: 2405 slices of 100 patients to learn from, and each slice of 20 to test on, GSD-Net's. It puts test"
-        " slices together to volumes; a slice is a case here",
+        "A4: 2405 slices of 100 patients to learn from, and each slice of 20 to test on, GSD-Net's. Test"
+        " slices are put together to volumes, by volumes.csv",
         read=read,
         packed=("*MMIS*.zip", "*mmis*.zip"),
         empty=MAY_BE_EMPTY,
