@@ -20,3 +20,10 @@ def full_disk(error: BaseException | None) -> OSError | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def no_room(full: OSError) -> str:
+    """What ``full_disk`` found, and the cure; the sentence may go on."""
+    if full.errno == errno.EFBIG:
+        return "a file larger than the limit (ulimit -f) or the disk allows; raise it or choose another folder"
+    return "the disk is full; free some space or choose another folder"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import torch
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from torch import Tensor
 
 IGNORE = -1
@@ -22,14 +22,38 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = [*_kinds(cls.model_fields[str(info.field_name)].annotation)]
+        if (int in kinds or float in kinds) and bool not in kinds and any(isinstance(p, bool) for p in _parts(value)):
+            raise ValueError("it should be a number, not true or false")
+        return value
+
     @field_validator("*")
     @classmethod
     def _countable(cls, value: Any) -> Any:
-        parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else (value,)
+        parts = [*_parts(value)]
         for kind, most, words in ((int, 2**63, "2 ** 63"), (float, 1e38, "1e38, which single precision still holds")):
             if any(isinstance(part, kind) and abs(part) >= most for part in parts):
                 raise ValueError(f"it should be below {words}")
         return value
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types that a field's type is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _kinds(part)
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """What a value is made of, however lists and groups lie in each other."""
+    if isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _parts(part)
+    else:
+        yield value
 
 
 class Trust(IntEnum):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from maskmend.data.scratch import check_new, new_folder, scratch
+from maskmend.data.formats import replacing
+from maskmend.data.scratch import HOST, check_new, new_folder, scratch
 from maskmend.errors import InputError
 
 KILLED = """
@@ -56,6 +57,18 @@ def test_what_a_kill_left_is_swept(tmp_path: Path) -> None:
     with new_folder(output):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"OUT", living.name, f".OUTER.{dead}"}
+
+
+def test_what_a_kill_left_of_a_file_is_swept(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left, other = tmp_path / f".{HOST}-{dead.pid}-1-a.csv", tmp_path / f".00000000-{dead.pid}-1-a.csv"
+    living = tmp_path / f".{HOST}-{os.getppid()}-1-a.csv"
+    for path in (left, other, living):
+        path.touch()
+    with replacing(tmp_path / "b.csv") as part:
+        part.write_text("whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"b.csv", other.name, living.name}
 
 
 def test_a_refusal_to_write_is_told_from_one_to_read(tmp_path: Path) -> None:

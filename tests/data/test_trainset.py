@@ -145,12 +145,15 @@ def test_a_damaged_file_is_made_anew(tmp_path: Path, damage: Callable[[Path], No
     np.testing.assert_array_equal(cache.get("key", lambda: np.full((3, 4), 2, np.int16)), 2)
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "disk is full"), (errno.EFBIG, "larger than the limit")])
+def test_a_full_disk_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
     def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, "refused")
 
     monkeypatch.setattr(cache_module.os, "fsync", full)
-    with pytest.raises(InputError, match="disk is full"):
+    with pytest.raises(InputError, match=said):
         Cache(tmp_path).get("key", lambda: np.ones(3))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
@@ -572,3 +575,14 @@ def test_it_says_how_large_and_what_shape(make_dataset: Make, caseset: Callable[
     for i in range(2):
         label = cases.whole(i)[1]
         assert cases.sizes[i].tolist() == [(label == k).sum().item() for k in range(3)]
+
+
+def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("MASKMEND_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(InputError, match="MASKMEND_CACHE"):
+        cache_module.default_cache()

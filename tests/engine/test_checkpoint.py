@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,7 +82,14 @@ def test_a_damaged_file_is_named_and_never_executed(
 @pytest.mark.parametrize(
     ("part", "value"),
     [(part, None) for part in ("method", "update", "data", "done", "best", "scores")]
-    + [("method", []), ("done", "7"), ("done", -3), ("scores", {"dice": "a"}), ("data", {"generation": "a"})],
+    + [
+        ("method", []),
+        ("done", "7"),
+        ("done", -3),
+        ("best", float("nan")),
+        ("scores", {"dice": "a"}),
+        ("data", {"generation": "a"}),
+    ],
 )
 def test_a_part_that_is_missing_or_another_is_named(part: str, value: object, tmp_path: Path) -> None:
     spoilt = {**state(1), part: value}
@@ -115,6 +124,23 @@ def test_an_optimiser_of_other_shapes_is_refused(tmp_path: Path) -> None:
             checkpoint.restore_update(update, {"update": spoilt}, tmp_path / "last.ckpt")
 
 
+def test_an_optimiser_of_other_settings_or_of_no_numbers_is_refused(tmp_path: Path) -> None:
+    method = find("supervised")[0](lambda: nn.Conv2d(1, 2, 1), find("supervised")[1]())
+    fresh = partial(Updater, method, OptimConfig(), World())
+    update = fresh()
+    update(sum(p.sum() for p in method.parameters()))
+    for value in ("x", torch.nan, 0.5):
+        spoilt = deepcopy(update.state_dict())
+        spoilt["optimizers"]["main"]["param_groups"][0]["momentum"] = value
+        with pytest.raises(InputError, match=r"last\.ckpt does not fit the optimiser"):
+            checkpoint.restore_update(fresh(), {"update": spoilt}, tmp_path / "last.ckpt")
+    spoilt = deepcopy(update.state_dict())
+    spoilt["optimizers"]["main"]["state"][0]["momentum_buffer"].fill_(torch.nan)
+    with pytest.raises(InputError, match=r"last\.ckpt does not fit the optimiser"):
+        checkpoint.restore_update(fresh(), {"update": spoilt}, tmp_path / "last.ckpt")
+    checkpoint.restore_update(fresh(), {"update": update.state_dict()}, tmp_path / "last.ckpt")
+
+
 def test_a_bare_pickle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "best.ckpt").write_bytes(pickle.dumps({"format": 1, "method_name": "supervised"}))
     with pytest.raises(InputError, match="cannot be read as a checkpoint"):
@@ -130,15 +156,18 @@ def test_another_method_and_a_newer_format_are_refused(tmp_path: Path) -> None:
         checkpoint.load(tmp_path / "b.ckpt", "supervised")
 
 
-def test_a_full_disk_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "disk is full"), (errno.EFBIG, "larger than the limit")])
+def test_a_full_disk_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
     path = tmp_path / "last.ckpt"
     checkpoint.save(path, state(1))
 
     def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(InputError, match="disk is full"):
+    with pytest.raises(InputError, match=said):
         checkpoint.save(path, state(2))
     assert checkpoint.load(path, "supervised")["done"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]

@@ -16,7 +16,7 @@ from maskmend.data.plan import Normalisation, Plan
 from maskmend.data.sidemaps import SideMapConfig
 from maskmend.errors import InputError
 from maskmend.infer import predict
-from maskmend.infer.predict import PredictConfig, predict_batch, predict_case, predict_files
+from maskmend.infer.predict import PredictConfig, check_precision, predict_batch, predict_case, predict_files
 from maskmend.methods import find
 from maskmend.networks import NetworkConfig, build
 
@@ -295,3 +295,18 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path: Path) -> N
     (tmp_path / "out").write_text("a file")
     with pytest.raises(InputError, match="cannot be written"):
         files([("a", [photograph(tmp_path, "a")])], tmp_path / "out")
+
+
+def test_a_precision_that_does_not_repeat_is_refused_at_the_start(tmp_path: Path) -> None:
+    plan, half = plan_of((16, 16), classes=3), PredictConfig(precision="bf16")
+    calls = iter(range(9))
+
+    def model(image: Tensor) -> Tensor:
+        return pixelwise(image * (1 + next(calls)))
+
+    check_precision(pixelwise, plan, half, CPU)
+    check_precision(model, plan, EXACT, CPU)
+    assert next(calls) == 0  # nothing to ask in fp32
+    with pytest.raises(InputError, match=r"predict\.precision=bf16 .* another answer; leave it at auto"):
+        predict_files(model, [("a", [tmp_path / "a.png"])], plan, half, tmp_path / "OUT", False, CPU)
+    assert not list(tmp_path.iterdir())

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from tests.bench.test_scores import read
 from tests.system.conftest import Maskmend
 from tests.system.conftest import maskmend as invoke
 from tests.system.test_bad_input import content, refused
@@ -23,7 +24,7 @@ from maskmend.bench.data import make_data
 from maskmend.bench.keys import Run, runs_of
 from maskmend.bench.plan import load_plan
 from maskmend.bench.run import run_one
-from maskmend.bench.scores import Score, read
+from maskmend.bench.scores import Score
 from maskmend.data.formats import read_label, write_label
 from maskmend.data.lock import hold
 from maskmend.data.phantom import write_phantom

@@ -168,7 +168,10 @@ def test_evaluate_and_demo(verbs: Verbs) -> None:
     verbs.put("demo")
     assert run("evaluate P R -o s.json").output == run("demo").output == "a table\n"
     assert verbs.calls == [
-        ((Path("P"), Path("R")), {"output": Path("s.json"), "surface": False, "tolerance_mm": 1.0}),
+        (
+            (Path("P"), Path("R"), Path("s.json")),
+            {"dataset": None, "surface": False, "tolerance_mm": 1.0, "resample": False},
+        ),
         ((Path("demo"),), {"device": "auto"}),
     ]
 
@@ -189,7 +192,7 @@ def test_full_disk_is_one_sentence(verbs: Verbs, wrapped: bool) -> None:
     verbs.put("train", error)
     result = run("train D -o RUN")
     assert result.exit_code == 2
-    assert result.stderr == "error: no space left on the disk of RUN; free some or choose another folder.\n"
+    assert result.stderr == "error: RUN: the disk is full; free some space or choose another folder.\n"
 
 
 def test_a_refused_file_is_one_sentence(verbs: Verbs) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from ..errors import InputError
-from .measures import MEASURES, Measure
+from ..data.formats import replacing
 
 Checkpoint = Literal["last", "best", "epoch"]
 
@@ -51,44 +49,5 @@ def write(path: Path, scores: Iterable[Score]) -> None:
     writer.writerow(COLUMNS)
     names = [field.name for field in fields(Score)]
     writer.writerows([getattr(score, name) for name in names] for score in scores)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read(path: Path) -> list[Score]:
-    """The scores ``write`` wrote, in their order; columns in any order, and other columns are passed over."""
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file of scores; `maskmend bench` writes it")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
-        if missing:
-            raise InputError(f"{path}: the columns {', '.join(missing)} are missing; the header needs all of {COLUMNS}")
-        return [_parse(row, f"{path}:{rows.line_num}") for row in rows]
-
-
-def _parse(row: dict[str, str | None], place: str) -> Score:
-    cells = {column: word for column in COLUMNS if (word := row[column]) is not None}
-    if len(cells) < len(COLUMNS):
-        raise InputError(f"{place}: {len(cells)} of {len(COLUMNS)} cells are there; the row is cut off, write it anew")
-    checkpoint = cells["checkpoint"]
-    if checkpoint not in ("last", "best", "epoch"):
-        raise InputError(f"{place}: checkpoint is {checkpoint!r}; it must be last, best or epoch")
-    try:
-        seed, epoch, value = int(cells["seed"]), int(cells["epoch"]), float(cells["value"])
-    except ValueError as error:
-        raise InputError(f"{place}: {error}; seed and epoch must be whole numbers, value a number or nan") from None
-    if (measure := MEASURES.get(cells["metric"])) is None:
-        raise InputError(f"{place}: metric is {cells['metric']!r}; it must be one of {', '.join(MEASURES)}")
-    if value < 0 or (measure.share and value > 1):
-        raise InputError(f"{place}: {measure.name} is {value:g}; it must be {_range(measure)}, or nan")
-    run = {name: cells[name] for name in ("key", "dataset", "noise", "method", "preset", "network", "case", "metric")}
-    return Score(**run, seed=seed, checkpoint=checkpoint, epoch=epoch, class_name=cells["class"], value=value)  # type: ignore[arg-type]
-
-
-def _range(measure: Measure) -> str:
-    return "a share from 0 to 1" if measure.share else "a distance of 0 or more"
+    with replacing(path) as part:
+        part.write_text(text.getvalue(), encoding="utf-8", newline="")

@@ -11,7 +11,6 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, full_disk
+from ..errors import InputError, full_disk, no_room
+from .scratch import temporary
 
 VERSION = 1
 """Raised when what is stored under a key would be computed differently."""
@@ -82,31 +82,35 @@ def save_array(path: Path, array: np.ndarray, seal: bytes = b"") -> None:
     Raises:
         InputError: the disk is full, or the folder cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     array = np.ascontiguousarray(array)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-            file.write(array.reshape(-1).view(np.uint8).data)  # not array.tofile: its error hides the disk's
-            file.write(seal)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with temporary(path) as part:
+            with part.open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+                file.write(array.reshape(-1).view(np.uint8).data)  # not array.tofile: its error hides the disk's
+                file.write(seal)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        why = "the disk is full" if full_disk(error) else f"it cannot be written ({error.strerror})"
-        raise InputError(
-            f"{path.parent}: {why}; free some space there, or choose another folder (-o, or MASKMEND_CACHE)."
-        ) from error
+        full = full_disk(error)
+        why = no_room(full) if full else f"it cannot be written ({error.strerror}); choose another folder"
+        raise InputError(f"{path.parent}: {why} (-o, or MASKMEND_CACHE).") from error
 
 
 def default_cache() -> Path:
-    """The folder ``$MASKMEND_CACHE`` names, else ``maskmend`` in the user's cache folder."""
-    own = os.environ.get("MASKMEND_CACHE")
-    users = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(own) if own else Path(users) / "maskmend"
+    """The folder ``$MASKMEND_CACHE`` names, else ``maskmend`` in the user's cache folder.
+
+    Raises:
+        InputError: neither is known.
+    """
+    if own := os.environ.get("MASKMEND_CACHE"):
+        return Path(own)
+    try:
+        users = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise InputError("this user has no home folder for a cache; name a folder in MASKMEND_CACHE.") from error
+    return Path(users) / "maskmend"
 
 
 class Cache:

@@ -10,7 +10,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from .align import aligned, apart
 from .geometry import Array, Geometry, Picture
 from .headers import segments
 from .pictures import decode_picture, decode_tiff, encode_picture, encode_tiff
+from .scratch import temporary
 from .volumes import decode_volume, encode_volume
 
 __all__ = [
@@ -211,17 +212,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises InputError where the disk is full or the folder closed.
     """
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
+        with temporary(path) as part:
+            yield part
+            os.replace(part, path)
     except OSError as error:
         reason = error.strerror or first_line(error)
         raise InputError(f"{path} cannot be written ({reason}); free some space or choose another folder.") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _write(path: Path, array: Array, geometry: Geometry) -> None:

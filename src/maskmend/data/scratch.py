@@ -1,6 +1,7 @@
-"""A new folder is made under a name of its own beside its place, and takes that place when it is whole.
+"""A new file or folder is made under a name of its own beside its place, and takes that place when it is whole.
 
-The name is .NAME.PID. What a killed process left under such a name is removed by the next call for the same place.
+A folder's is .NAME.PID, a file's .HOST-PID-THREAD-NAME. What a killed process left under such a name is removed by the
+next call for the same place, or that writes a file into the same folder.
 """
 
 from __future__ import annotations
@@ -8,13 +9,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
+from zlib import crc32
 
 from ..errors import InputError
 from .clutter import is_clutter
 from .lock import LOCK, hold
+
+HOST = f"{crc32(socket.gethostname().encode()):08x}"
+"""This host, in few letters: whether a process lives can be asked of its own host alone."""
 
 
 def check_new(output: Path) -> None:
@@ -61,6 +69,29 @@ def scratch(output: Path, kind: str = "") -> Iterator[Path]:
         with suppress(OSError):
             for empty in made:
                 empty.rmdir()
+
+
+@contextmanager
+def temporary(path: Path) -> Iterator[Path]:
+    """A name beside ``path``, with its ending, for a file that is to take its place; gone afterwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_files(path.parent)
+    part = path.with_name(f".{HOST}-{os.getpid()}-{threading.get_native_id()}-{path.name}")
+    try:
+        yield part
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+@lru_cache(maxsize=1024)
+def _sweep_files(folder: Path) -> None:
+    """Remove what processes of this host that are dead left in ``folder``: once, or large folders would take long."""
+    for path in folder.glob(f".{HOST}-*"):
+        pid = path.name.split("-", 2)[1]
+        if pid.isdecimal() and not _lives(int(pid)):
+            with suppress(OSError):
+                path.unlink()
 
 
 def _sweep(output: Path) -> None:

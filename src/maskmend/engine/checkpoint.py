@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -10,8 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from ..errors import InputError, full_disk
+from ..errors import InputError, full_disk, no_room
 from .precision import finite
 from .update import Updater
 
@@ -23,7 +25,7 @@ PARTS: Mapping[str, Callable[[Any], bool]] = {
     "update": lambda part: isinstance(part, dict),
     "data": lambda part: isinstance(part, dict) and isinstance(part.get("generation"), int),
     "done": lambda part: isinstance(part, int) and part >= 0,
-    "best": lambda part: isinstance(part, float),
+    "best": lambda part: isinstance(part, float) and not math.isnan(part),
     "scores": lambda part: isinstance(part, dict) and all(isinstance(score, float) for score in part.values()),
 }
 """What a checkpoint holds besides its format and the method's name."""
@@ -43,9 +45,9 @@ def save(path: Path, state: State) -> None:
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # torch.save turns the one into the other
         part.unlink(missing_ok=True)
-        if not full_disk(error):
+        if (full := full_disk(error)) is None:
             raise
-        raise InputError(f"{path}: the disk is full; free some space and continue with --resume.") from error
+        raise InputError(f"{path}: {no_room(full)}, and continue with --resume.") from error
     if path.exists():
         path.replace(previous(path))
     part.replace(path)
@@ -112,16 +114,22 @@ def restore(method: nn.Module, state: State, path: Path) -> None:
 
 def restore_update(update: Updater, state: State, path: Path) -> None:
     """Give ``update`` what a checkpoint saved of the optimisers. Raises InputError where it does not fit."""
+    settings = {name: _settings(optimizer) for name, optimizer in update.optimizers.items()}
     try:
         update.load_state_dict(state["update"])
         fits = all(
-            torch.broadcast_shapes(value.shape, parameter.shape) == parameter.shape
+            torch.broadcast_shapes(value.shape, parameter.shape) == parameter.shape and bool(value.isfinite().all())
             for optimizer in update.optimizers.values()
             for parameter, values in optimizer.state.items()
             for value in values.values()
             if isinstance(value, Tensor)
-        )
+        ) and settings == {name: _settings(optimizer) for name, optimizer in update.optimizers.items()}
     except Exception:
         fits = False
     if not fits:
         raise InputError(f"{path} does not fit the optimiser of {path.parent / 'config.yaml'}; start a new run.")
+
+
+def _settings(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """What an optimiser was made with; each step sets its learning rate anew."""
+    return [{key: group[key] for key in optimizer.defaults if key != "lr"} for group in optimizer.param_groups]

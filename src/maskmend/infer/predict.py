@@ -21,7 +21,7 @@ from ..data.formats import LOSSY, Array, Picture, ending_of, first_line, read_im
 from ..data.memory import out_of_memory
 from ..data.plan import Plan
 from ..data.preprocess import preprocess_image, restore
-from ..engine.precision import AUTO, Precision, resolve_precision
+from ..engine.precision import AUTO, Precision, check_repeats, resolve_precision
 from ..errors import InputError, full_disk
 from ..networks import total_stride
 from ..progress import track
@@ -84,6 +84,20 @@ def predict_batch(
     if not total.isfinite().all():
         raise InputError("the model's answer is no numbers (NaN); lower optim.lr, or set predict.precision=fp32.")
     return np.asarray(total.div_(len(views)))
+
+
+def check_precision(model: Model, plan: Plan, config: PredictConfig, device: torch.device) -> None:
+    """Predict one patch of noise several times, where a CPU shall compute in less than fp32.
+
+    Raises:
+        InputError: the answers differ, or are no numbers.
+    """
+    if device.type == "cpu" and resolve_precision(config.precision, device) != torch.float32:
+        patch = np.random.default_rng(0).standard_normal((plan.channels, *plan.patch), np.float32)
+        check_repeats(
+            lambda: {"answer": torch.from_numpy(predict_case(model, patch, plan, config, device))},
+            f"predict.precision={config.precision}",
+        )
 
 
 def _padded(model: Model, image: Tensor, size: Sequence[int]) -> Tensor:
@@ -165,8 +179,9 @@ def predict_files(
         Name and reason of every case that failed.
 
     Raises:
-        InputError: the disk is full, or ``output`` cannot be written.
+        InputError: the disk is full, ``output`` cannot be written, or this CPU does not repeat what it computes.
     """
+    check_precision(model, plan, config, device)
     failures: Failures = []
 
     def ready() -> Iterator[_Ready]:

@@ -24,6 +24,8 @@ def find(name: str) -> tuple[type[Method], type[Config]]:
     Raises:
         InputError: there is no such module, or it does not define exactly one ``Method``.
     """
+    if not all(map(str.isidentifier, name.split("."))):
+        raise InputError(_unknown(name, name))
     try:
         module = import_module(f"{__name__}.{name}" if name in names() else name)
     except ModuleNotFoundError as error:

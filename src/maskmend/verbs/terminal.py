@@ -15,7 +15,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from ..errors import InputError, full_disk
+from ..errors import InputError, full_disk, no_room
 from ..texts import shown
 
 
@@ -52,9 +52,7 @@ def _circumstance(error: Exception, output: Path) -> str | None:
     """A sentence for what the machine refuses: room on the disk, a file, memory. None for a bug."""
     if full := full_disk(error):
         place = os.fsdecode(full.filename2 or full.filename or output)
-        if full.errno == errno.EFBIG:
-            return f"{place}: a file larger than the limit (ulimit -f) or the disk allows; raise it, or choose another."
-        return f"no space left on the disk of {place}; free some or choose another folder."
+        return f"{place}: {no_room(full)}."
     if isinstance(error, OSError) and error.strerror and error.errno != errno.EPIPE:
         place = os.fsdecode(error.filename or output)
         return f"{place}: {error.strerror.lower()}; check the path and its permissions."

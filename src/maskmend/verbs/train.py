@@ -28,6 +28,7 @@ from ..engine.fit import Fit
 from ..engine.update import check_optimizer
 from ..engine.world import World, launch
 from ..errors import InputError
+from ..infer.predict import check_precision
 from ..infer.validate import Validation
 from ..methods import Method
 from ..networks import total_stride
@@ -127,6 +128,7 @@ def make_fit(
 ) -> Fit:
     """The loop with everything plugged in; ``sets`` are the training and the validation cases."""
     training, held_out = sets
+    check_precision(model.eval().predict, plan, run.predict, world.device)
 
     def augment(batch: Batch, seeds: Sequence[int]) -> Batch:
         return apply(batch, draw(run.augment, plan.dims, seeds))
