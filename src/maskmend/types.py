@@ -25,19 +25,23 @@ class Config(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        kinds = [*_kinds(cls.model_fields[str(info.field_name)].annotation)]
-        if (int in kinds or float in kinds) and bool not in kinds and any(isinstance(p, bool) for p in _parts(value)):
+        kinds = cls._kinds_of(info)
+        if kinds & {int, float} and bool not in kinds and any(isinstance(p, bool) for p in _parts(value)):
             raise ValueError("it should be a number, not true or false")
         return value
 
     @field_validator("*")
     @classmethod
-    def _countable(cls, value: Any) -> Any:
-        parts = [*_parts(value)]
+    def _countable(cls, value: Any, info: ValidationInfo) -> Any:
+        parts = [*_parts(value)] if cls._kinds_of(info) & {int, float} else []  # a tree of settings is yet to be read
         for kind, most, words in ((int, 2**63, "2 ** 63"), (float, 1e38, "1e38, which single precision still holds")):
             if any(isinstance(part, kind) and abs(part) >= most for part in parts):
                 raise ValueError(f"it should be below {words}")
         return value
+
+    @classmethod
+    def _kinds_of(cls, info: ValidationInfo) -> set[Any]:
+        return {*_kinds(cls.model_fields[str(info.field_name)].annotation)}
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:

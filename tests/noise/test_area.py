@@ -24,9 +24,10 @@ def test_equals_the_authors_masks(golden, beta):
 def step_by_step(mask, beta, step, sign):
     """The definition: one step after another until the goal is passed, then the nearer of the last two."""
     goal, last, here = mask.sum() + sign * int(beta * mask.sum()), mask, mask
-    while (goal - here.sum()) * sign > 0 and here.sum() not in (0, here.size):
+    end = mask.size if sign > 0 else 0
+    while (goal - here.sum()) * sign > 0 and here.sum() != end:
         last, here = here, step(here)
-    if here.sum() in (0, mask.size) or abs(last.sum() - goal) < abs(here.sum() - goal):
+    if here.sum() == end or abs(last.sum() - goal) < abs(here.sum() - goal):
         return last
     return here
 

@@ -38,7 +38,7 @@ def fit(value: Tensor, iterations: int = 10, tolerance: float = 1e-2, floor: flo
     ``floor`` is added to the variances. All three are those of DivideMix's code (Li et al., ICLR 2020). The start is
     ours: without random numbers, every rank and every resumed run finds the same.
     """
-    value = value.double()
+    value = value.detach().double()
     mixture = _maximise(value, torch.stack((value <= 0.5, value > 0.5), 1).double(), floor)
     before = -torch.inf
     for _ in range(iterations):
