@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from maskmend.data.dataset import check_dataset, open_dataset, write_dataset
 from maskmend.data.formats import read_image, read_label
 from maskmend.data.prepare import prepare
 from maskmend.data.prepare.arrays import read_volume
 from maskmend.errors import InputError
+from maskmend.verbs.fuse import fuse
+from maskmend.verbs.simulate import simulate
 
 VALUES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 
@@ -78,6 +82,30 @@ def test_a_header_is_not_copied_without_its_data(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_label(dataset.train[0].label).array, VALUES % 2)
 
 
+@pytest.mark.parametrize("verb", [simulate, fuse])
+@pytest.mark.parametrize(("write", "ending"), [(meta, ".mha"), (nrrd, ".nrrd")])
+def test_a_data_set_made_of_another_holds_the_data(tmp_path: Path, write, ending: str, verb) -> None:
+    source = tmp_path / "raw"
+    rater = "labelsTr_raters/one[1]"
+    for folder, name, values in (
+        ("imagesTr", "a_0000", VALUES),
+        ("labelsTr", "a", VALUES % 2),
+        (rater, "a", VALUES % 2),
+    ):
+        (source / folder).mkdir(parents=True)
+        write(source / folder / f"{name}{ending}", f"[1]_%d.raw 0 1 1{' 2' * (write is nrrd)}")
+        for place, part in enumerate(values):
+            part.tofile(source / folder / f"[1]_{place}.raw")
+    write_dataset(source, ["x"], {"background": 0, "a": 1}, ending, 1)
+    verb(source, tmp_path / "out", **({"noise": "missing"} if verb is simulate else {}))
+    shutil.rmtree(source)
+    made = open_dataset(tmp_path / "out")
+    check_dataset(made)
+    np.testing.assert_array_equal(read_image(made.train[0].images).array[0], VALUES)
+    if verb is fuse:
+        np.testing.assert_array_equal(read_label(made.train[0].raters[0]).array, VALUES % 2)
+
+
 def layered(path: Path, layers: np.ndarray, said: dict[str, object]) -> Path:
     """As Slicer writes segments: a list of layers (C, D, H, W), and what they are."""
     sizes = " ".join(map(str, layers.shape[:1] + layers.shape[:0:-1]))
@@ -117,4 +145,10 @@ def test_slicers_masks_pair_with_their_images(tmp_path: Path) -> None:
         layered(tmp_path / f"raw/masks/{name}.seg.nrrd", np.stack([first, second]), {})
     dataset = prepare(tmp_path / "raw", tmp_path / "out")
     assert [case.name for case in dataset.train] == ["a", "b"]
+    layered(tmp_path / "raw/masks/a.seg.nrrd", (VALUES > 20)[None, 1:, 2:].astype(np.uint8), {})  # cropped
+    path = tmp_path / "raw/masks/a.seg.nrrd"
+    path.write_bytes(path.read_bytes().replace(b"origin: (0,0,0)", b"origin: (0,2,2)"))
+    cropped = prepare(tmp_path / "raw", tmp_path / "cropped")
+    check_dataset(cropped)
+    np.testing.assert_array_equal(read_label(cropped.train[0].label).array, VALUES > 20)
     np.testing.assert_array_equal(read_label(dataset.train[0].label).array, first + 2 * second)

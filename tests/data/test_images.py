@@ -46,6 +46,13 @@ def test_a_name_that_is_none_is_that_cases_alone(tmp_path: Path) -> None:
     assert all(name.encode() for name in failures)
 
 
+def test_what_is_no_image_is_told(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"holds 2 files of no known format, such as c\.dcm"):
+        assert listed(tmp_path, ["a.gif", "b.tif", "b.json", "c.dcm", "d.webp", "e.mha", "e.raw", ".hidden"])[0] == [
+            *"abe"
+        ]
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     for place, said in ((tmp_path, "holds no image"), (tmp_path / "no", "does not exist")):
         with pytest.raises(InputError, match=said):

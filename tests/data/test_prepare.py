@@ -107,6 +107,12 @@ def test_smoothed_masks_are_cut(tmp_path: Path) -> None:
     np.testing.assert_array_equal(case_arrays(dataset.train[0], dataset)[1].array, GREY > 50)
 
 
+def test_many_shades_taken_for_classes_are_told(tmp_path: Path) -> None:
+    source = pairs(tmp_path / "raw", mask=np.where(GREY > 40, 254, GREY // 40).astype(np.uint8))
+    with pytest.warns(UserWarning, match=r"the masks hold the values \[0, 1, 254\], and each is taken for a class"):
+        assert prepare(source, tmp_path / "out").classes == 3
+
+
 def test_masks_of_0_1_beside_0_255(tmp_path: Path) -> None:
     source = pairs(tmp_path / "raw")
     write_label(source / "masks" / "p2.png", MASK // 255, FLAT)
@@ -338,15 +344,15 @@ def test_volumes_of_raters_keep_their_geometry(tmp_path: Path) -> None:
 
 def test_raters_of_a_0_255_data_set_are_converted_too(tmp_path: Path) -> None:
     root = tmp_path / "raw"
-    for part in ("Tr", "Ts"):
-        write_image(root / f"images{part}" / f"{part}_0000.png", GREY, FLAT)
-        write_label(root / f"labels{part}" / f"{part}.png", CLEO, FLAT)
-        write_label(root / f"labels{part}_raters" / "anna" / f"{part}.png", ANNA, FLAT)
+    for part, name in (("Tr", "Tr[1]"), ("Ts", "Ts[1]")):
+        write_image(root / f"images{part}" / f"{name}_0000.png", GREY, FLAT)
+        write_label(root / f"labels{part}" / f"{name}.png", CLEO, FLAT)
+        write_label(root / f"labels{part}_raters" / "anna" / f"{name}.png", ANNA, FLAT)
     write_dataset(root, ["CT"], {"background": 0, "nodule": 1}, ".png", 1)
     prepare(root, tmp_path / "out")
     for part in ("Tr", "Ts"):
         for name, drawn in ((f"labels{part}", CLEO), (f"labels{part}_raters/anna", ANNA)):
-            np.testing.assert_array_equal(read_label(tmp_path / "out" / name / f"{part}.png").array, drawn // 255)
+            np.testing.assert_array_equal(read_label(tmp_path / "out" / name / f"{part}[1].png").array, drawn // 255)
     assert "annotation" not in json.loads((tmp_path / "out" / "dataset.json").read_text())
 
 

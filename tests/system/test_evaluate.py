@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from maskmend.data.formats import Geometry, write_label
+from maskmend.errors import InputError
 from maskmend.verbs.evaluate import evaluate
 
 LPS = np.diag([-1.0, -1, 1, 1])
@@ -75,6 +76,38 @@ def test_another_grid_is_refused_or_resampled(pair: tuple[Path, Path], maskmend:
     assert json.loads((predictions / "summary.json").read_text())["mean"]["1"]["Dice"] == pytest.approx(dice)
 
 
+def test_headers_of_three_decimals_are_the_same_grid(pair: tuple[Path, Path]) -> None:
+    for folder, step in zip(pair, (0.703, 0.703125), strict=True):
+        save(folder / "a.nii.gz", LPS * [step, step, 1, 1])
+    assert evaluate(*pair).values("Dice", 1) == [1]
+
+
+def test_a_mask_resampled_from_elsewhere_is_told(pair: tuple[Path, Path]) -> None:
+    save(pair[0] / "a.nii.gz", LPS + np.eye(4, k=3) * 500)
+    with pytest.warns(
+        UserWarning, match=r"pred/a\.nii\.gz: nothing that it marks lies on the grid of .*ref/a\.nii\.gz"
+    ):
+        assert evaluate(*pair, resample=True).values("Dice", 1) == [0]
+
+
+@pytest.mark.parametrize("part", [np.s_[3:8, 4:11, 5:9], np.s_[3:8, 4:11, 5:6]])
+def test_slicers_masks_are_whole_and_called_like_their_cases(pair: tuple[Path, Path], part: tuple[slice, ...]) -> None:
+    """Slicer names them CASE.seg.nrrd, and crops them to what they mark."""
+    reference = mask()
+    reference[:, :, part[2].stop :] = 0
+    save(pair[1] / "a.nii.gz", data=reference)
+    whole = sitk.ReadImage(pair[1] / "a.nii.gz")
+    (pair[0] / "a.nii.gz").unlink()
+    sitk.WriteImage(sitk.DICOMOrient(whole[part], "RAS"), pair[0] / "a.seg.nrrd")
+    found = evaluate(*pair)
+    assert found.values("Dice", 1) == [1]
+    shifted = whole[part]
+    shifted.SetOrigin((3.5, 4.0, 5.0))
+    sitk.WriteImage(shifted, pair[0] / "a.seg.nrrd")
+    with pytest.raises(InputError, match="has the shape"):
+        evaluate(*pair)
+
+
 def test_a_file_that_says_no_place_is_compared_as_it_is_stored(pair: tuple[Path, Path]) -> None:
     predictions, _ = pair
     save(predictions / "a.nii.gz", None)
@@ -133,10 +166,25 @@ def test_the_nearest_to_what_was_named_holds(
     assert "nowhere is not there" in result.output
 
 
+def test_the_one_that_a_folder_of_links_leads_to(linked: tuple[Path, Path], tmp_path: Path) -> None:
+    predictions, _ = linked
+    far = tmp_path / "store/far"
+    header(far)
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some/a.nii.gz").symlink_to("../store/far/labels/a.nii.gz")
+    assert evaluate(predictions, tmp_path / "some").labels == {"lesion": 1}
+    save(predictions / "b.nii.gz")
+    save(tmp_path / "elsewhere/b.nii.gz")
+    (tmp_path / "some/b.nii.gz").symlink_to("../elsewhere/b.nii.gz")
+    assert evaluate(predictions, tmp_path / "some").labels == {"1": 1, "2": 2}  # they lead to several places
+
+
 # --- what is never replaced -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("output", ["cases.csv", "pred/a.nii.gz", "ref/a.nii.gz", "new.txt", "new", "CASES.CSV", ""])
+@pytest.mark.parametrize(
+    "output", ["cases.csv", "pred/a.nii.gz", "ref/a.nii.gz", "new.txt", "new", "CASES.CSV", "", "ref/dataset.json"]
+)
 def test_a_summary_is_called_json(
     pair: tuple[Path, Path], maskmend: Any, output: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,8 @@ One rule for all of them:
 
 - Axes in another order, or running the other way: the first is turned, and compared where it lies.
 - The grids are one where every corner of the first lies within a tenth of a step of its counterpart, and the steps
-  differ by less than 0.01 %. Steps must agree wherever both files know any.
+  differ by less than 0.1 %, which headers of three decimals do. Steps must agree wherever both files know any.
+- A label that was cropped to what it marks (Slicer's) is background around it.
 - Files without a place are compared as they are stored: pictures, and NIfTI files of which both codes are 0. So are
   those with a bare header, which libraries write of an array alone (origin 0, axes along x, y and z, of RAS or LPS),
   where that is excused: many labels have one. In space, a bare header is a place like any other.
@@ -24,7 +25,7 @@ from .geometry import Array, Geometry, Picture
 
 TOLERANCE = 0.1
 """Of the smallest step: how far a corner may lie from its counterpart."""
-STEPS = 1e-4
+STEPS = 1e-3
 """By which share steps may differ."""
 CURE = "put both on one grid, or correct the header that is wrong"
 BARE = (np.array([1.0, 1.0, 1.0]), np.array([-1.0, -1.0, 1.0]))
@@ -50,6 +51,8 @@ def aligned(
     here, there = picture.geometry, onto.geometry
     silent = any(_silent(geometry, excuse_bare) for geometry in (here, there))
     difference = None
+    if here.cropped and there.placed:
+        picture = _grown(picture, onto)
     if here.placed and there.placed:
         array, affine, stays = _turned(picture, there.affine)
         if array.shape[-3:] == _whole(onto).shape[-3:]:
@@ -119,6 +122,26 @@ def _turned(picture: Picture, target: Array) -> tuple[Array, Array, bool]:
     return turn.apply_orientation(xyz, order).T, moved, order.tolist() == [[0, 1], [1, 1], [2, 1]]
 
 
+def _grown(label: Picture, onto: Picture) -> Picture:
+    """A label on the whole grid of ``onto``, if its own is a part of it; else as it is."""
+    array, affine, _ = _turned(label, onto.geometry.affine)
+    whole = np.zeros_like(array, shape=_whole(onto).shape[-3:])
+    shape = np.array(array.shape[::-1])
+    to_index = np.linalg.inv(onto.geometry.affine) @ affine  # of (x, y, z)
+    first = to_index[:3, 3].round().astype(int)
+    corners = _corners(shape)
+    off = corners @ to_index[:3, :3].T + to_index[:3, 3] - corners - first
+    if (np.abs(off) > TOLERANCE).any() or (first < 0).any() or (first + shape > whole.shape[::-1]).any():
+        return label
+    whole[tuple(slice(start, start + length) for start, length in zip(first, shape, strict=True))[::-1]] = array
+    return Picture(_like(whole, onto), onto.geometry)
+
+
+def _corners(shape: Array) -> Array:
+    """(8, 3): the indices of the corners; the first one is the origin."""
+    return np.array([*product(*((0, length - 1) for length in shape))])
+
+
 def _silent(geometry: Geometry, excuse_bare: bool) -> bool:
     """Whether the file says nothing of its place."""
     if not geometry.placed:
@@ -135,7 +158,7 @@ def _difference(affine: Array, target: Array, onto: Picture) -> tuple[str, str, 
     live = shape > 1
     if not np.allclose(steps[live], wanted[live], rtol=STEPS, atol=0):
         return "spacing", _mm(steps[live]), _mm(wanted[live])
-    corners = np.array([*product(*((0, length - 1) for length in shape))])  # the first one is the origin
+    corners = _corners(shape)
     moved = np.linalg.norm(corners @ (affine - target)[:3, :3].T + (affine - target)[:3, 3], axis=1)
     near = TOLERANCE * wanted.min()
     if (moved <= near).all():

@@ -22,6 +22,7 @@ from ..types import IGNORE, Trust
 from .align import aligned, apart
 from .clutter import is_clutter
 from .formats import ENDINGS, Array, Picture, read_image, read_label, write_json
+from .headers import DATA
 from .layout import Header, find_images, nearest, read_header, read_supervision, spelt
 
 
@@ -259,9 +260,9 @@ def _rated(root: Path, cases: Sequence[Case]) -> tuple[Case, ...]:
 
 
 def _is_label(path: Path) -> bool:
-    """Not the spacing of a TIFF, nor what nobody meant."""
+    """Not the spacing of a TIFF, nor the data of a header, nor what nobody meant."""
     hidden = any(part.startswith(".") or is_clutter(Path(part)) for part in path.parts[-2:])
-    return not hidden and path.suffix != ".json"
+    return not hidden and not path.name.lower().endswith((".json", *DATA))
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ def read_label(path: Path) -> Picture:
         raise InputError(f"{path} is a JPEG, which blurs labels; convert the data set with `maskmend prepare`.")
     picture = _read(path, indices=True)
     if path.name.lower().endswith(SEGMENTS):
-        picture = replace(picture, array=segments(path, picture.array))
+        picture = Picture(segments(path, picture.array), replace(picture.geometry, cropped=True))
     array = picture.array[0]
     if any(not np.array_equal(array, channel) for channel in picture.array[1:]):
         raise InputError(f"{path} is a colour picture, not a label map; save one whole number per pixel.")

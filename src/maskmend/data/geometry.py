@@ -41,6 +41,7 @@ class Geometry:
     singleton: (array axis, spacing_mm) of an axis of length one that was taken away to read one slice as 2D; it is put
     back on writing.
     nifti: of a NIfTI file, its header; written again where it still says the same as the other fields.
+    cropped: of a label, whether it ends where its marks end; beyond is background.
     """
 
     spacing_mm: tuple[float, ...]
@@ -48,6 +49,7 @@ class Geometry:
     direction: tuple[float, ...] | None = None
     singleton: tuple[int, float] | None = None
     nifti: Nifti | None = None
+    cropped: bool = False
 
     @property
     def known(self) -> bool:

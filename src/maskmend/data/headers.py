@@ -5,6 +5,7 @@ ITK follows a header wherever it points: to other folders, to pipes. Here one ma
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterator
 from itertools import takewhile
@@ -15,23 +16,29 @@ import numpy as np
 from ..errors import InputError
 from .geometry import Array
 
+HEADERS = (".nrrd", ".nhdr", ".mha", ".mhd")
+DATA = (".raw", ".zraw", ".raw.gz")
+"""How programs call the files that hold the data of such a header."""
 LINES = 100_000
 """A header has fewer."""
 SEGMENT = re.compile(r"^Segment(\d+)_(LabelValue|Layer):=(\d+)", re.MULTILINE)
 
 
 def check_data_files(path: Path) -> tuple[Path, ...]:
-    """The files beside the header at ``path`` that hold its data; none where they follow in the same file.
+    """The files beside the header at ``path`` that hold its data; none of a file that holds all itself.
 
     Raises InputError where a header names a file that is not there, or lies outside its folder, by whatever way.
     """
+    if not path.name.lower().endswith(HEADERS):
+        return ()
     nrrd = next(_lines(path), "").startswith("NRRD")
     names = [*(_nrrd if nrrd else _meta)(path)]
     home, found = path.parent.resolve(), list[Path]()
     for name in names:
         place = path.parent / name
-        pattern = re.sub(r"%[0-9]*[dui]", "*", place.name)
-        files = sorted(place.parent.glob(pattern)) if pattern != place.name else [place]
+        plain = glob.escape(place.name)
+        pattern = re.sub(r"%[0-9]*[dui]", "*", plain)
+        files = sorted(place.parent.glob(pattern)) if pattern != plain else [place]
         for file in files or [place]:
             if not file.resolve().is_relative_to(home):
                 raise InputError(f"{path} takes its data from {name:.200}, outside its folder; save it in one file.")

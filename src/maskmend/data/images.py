@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 from ..errors import InputError
 from ..texts import case_name
-from .formats import ENDINGS, LOSSY
+from .clutter import meant
+from .formats import ENDINGS, READ_ONLY
+from .headers import DATA
 
 CHANNEL = re.compile(r"(.+)_(\d{4})")
 
@@ -28,9 +31,11 @@ def list_images(place: Path, channels: int) -> tuple[Images, Failures]:
         raise InputError(f"{place} does not exist; name a folder of images, or an image.")
     found: dict[str, dict[int, list[Path]]] = {}
     failures: Failures = []
-    for path in sorted(place.iterdir()) if place.is_dir() else [place]:
-        ending = next((e for e in ENDINGS + LOSSY if path.name.lower().endswith(e)), None)
-        if ending is None or path.name.startswith("."):
+    others: list[str] = []
+    for path in meant(place) if place.is_dir() else [place]:
+        ending = next((e for e in ENDINGS + READ_ONLY if path.name.lower().endswith(e)), None)
+        if ending is None:
+            others += [path.name] * (path.is_file() and not path.name.lower().endswith((".json", *DATA)))
             continue
         stem = path.name[: -len(ending)]
         match = CHANNEL.fullmatch(stem)
@@ -40,7 +45,9 @@ def list_images(place: Path, channels: int) -> tuple[Images, Failures]:
         except InputError as error:
             failures.append((name.encode(errors="backslashreplace").decode(), str(error)))
     if not found and not failures:
-        raise InputError(f"{place} holds no image; known endings are {', '.join(ENDINGS + LOSSY)}.")
+        raise InputError(f"{place} holds no image; known endings are {', '.join(ENDINGS + READ_ONLY)}.")
+    if others:
+        warnings.warn(f"{place} holds {len(others)} files of no known format, such as {others[0]}.", stacklevel=2)
     one_file = all(len(files) == 1 for files in found.values())  # may hold all channels of a case
     cases: Images = []
     for name, files in sorted(found.items()):

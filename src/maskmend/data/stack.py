@@ -11,6 +11,7 @@ import csv
 import math
 import os
 import re
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,8 @@ class Volume:
 def read_volumes(root: Path, cases: Collection[str]) -> tuple[Volume, ...]:
     """The volumes that ``cases`` of the data set at ``root`` are slices of; none where nothing says so.
 
-    Raises InputError where volumes.csv is wrong, speaks of some of the cases only, or of a volume some of whose slices
+    Warns where volumes.csv speaks of none of them.
+    Raises InputError where it is wrong, speaks of some of the cases only, or of a volume some of whose slices
     are not among them.
     """
     path = Path(root) / FILE
@@ -57,6 +59,8 @@ def read_volumes(root: Path, cases: Collection[str]) -> tuple[Volume, ...]:
     asked = set(cases)
     volumes = tuple(volume for volume in every if not asked.isdisjoint(volume.places))
     known = {case for volume in volumes for case in volume.places}
+    if every and not volumes:
+        warnings.warn(f"{path} speaks of none of the {len(asked)} cases; each is taken by itself.", stacklevel=2)
     if not volumes:
         return ()
     if unknown := sorted(asked - known):

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..data.formats import LOSSY, Array, Picture, ending_of, first_line, read_image, replacing, write_label
+from ..data.formats import READ_ONLY, Array, Picture, ending_of, first_line, read_image, replacing, write_label
 from ..data.memory import out_of_memory
 from ..data.plan import Plan
 from ..data.preprocess import preprocess_image, restore
@@ -170,7 +170,7 @@ def predict_files(
         cases: name and image files of each, one file per channel or all channels in one.
         plan: how the model's images were prepared.
         config: windows, mirroring, precision.
-        output: folder for NAME.ending, the ending that of the images (PNG for JPEG).
+        output: folder for NAME.ending, the ending that of the images (PNG for JPEG and GIF).
         probabilities: also write NAME.npz, with (K, *S) float16 "probabilities".
         device: where the model is.
         continue_prediction: leave out cases whose files are there; otherwise they are replaced.
@@ -267,4 +267,4 @@ def _npz(label: Path) -> Path:
 
 def _ending(image: Path) -> str:
     ending = ending_of(image)
-    return ".png" if ending in LOSSY else ending
+    return ".png" if ending in READ_ONLY else ending

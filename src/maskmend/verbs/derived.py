@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..data.dataset import Case, Dataset
-from ..data.formats import ending_of, write_json
+from ..data.formats import ending_of, read_image, write_image, write_json
+from ..data.headers import check_data_files
 from ..data.layout import read_json_object
 from ..errors import InputError
 
@@ -46,10 +47,16 @@ def copy_beside(source: Dataset, root: Path) -> None:
 
 
 def carry(path: Path, folder: Path, name: str, link: bool = False) -> None:
-    """The file in ``folder`` as ``name`` with its ending, and the JSON file with the spacing that a TIFF may have."""
+    """The file in ``folder`` as ``name`` with its ending, and the JSON file with the spacing that a TIFF may have. What
+    is only a header, and names other files, is written anew with all they hold."""
     ending = ending_of(path)
+    target = folder / f"{name}{ending}"
     folder.mkdir(parents=True, exist_ok=True)
-    (_link if link else shutil.copy2)(path, folder / f"{name}{ending}")
+    if check_data_files(path):
+        picture = read_image([path])
+        write_image(target, picture.array, picture.geometry)
+    else:
+        (_link if link else shutil.copy2)(path, target)
     spacing = path.with_name(CHANNEL.sub("", path.name[: -len(ending)]) + ".json")
     if spacing.exists():
         shutil.copy2(spacing, folder / (CHANNEL.sub("", name) + ".json"))

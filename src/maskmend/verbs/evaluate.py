@@ -155,7 +155,9 @@ def _read_pair(
     except InputError:
         if not resample:
             raise
-        prediction = resampled(prediction, reference, str(guess))
+        given, prediction = prediction, resampled(prediction, reference, str(guess))
+        if given.array.any() and not prediction.array.any():
+            warnings.warn(f"{guess}: nothing that it marks lies on the grid of {truth}.", stacklevel=2)
     if apart(prediction, reference):
         warnings.warn(
             f"{guess.parent}, {truth.parent}: masks of which one does not say where it lies are compared as stored.",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ..data.formats import ENDINGS
+from ..data.formats import ENDINGS, SEGMENTS
 from ..data.layout import parse_labels, read_json_object, spelt
 from ..errors import InputError
 from ..texts import read_object, read_text
@@ -15,6 +15,7 @@ from ..types import IGNORE
 
 TABLE = "cases.csv"
 """Beside a summary."""
+HEADER = "dataset.json"
 
 
 def label_files(folder: Path) -> dict[str, Path]:
@@ -23,7 +24,7 @@ def label_files(folder: Path) -> dict[str, Path]:
         raise InputError(f"{folder} is not a folder; give the folder that holds the masks.")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
+        ending = next((ending for ending in (SEGMENTS, *ENDINGS) if path.name.lower().endswith(ending)), None)
         if ending is None or path.name.startswith("."):
             continue
         name = spelt(path)[: -len(ending)]
@@ -44,14 +45,24 @@ def check_names(folder: Path, guess: Mapping[str, Path], truth: Mapping[str, Pat
 
 
 def header_of(references: Path, given: Path | None) -> Path | None:
-    """The dataset.json that is ``given``, or the nearest one, if there is any."""
+    """The dataset.json that is ``given``, or the one nearest to the folder, or to what its files are links to."""
     if given is not None:
-        path = Path(given) / "dataset.json" if Path(given).is_dir() else Path(given)
+        path = Path(given) / HEADER if Path(given).is_dir() else Path(given)
         if not path.is_file():
             raise InputError(f"{path} is not there; give a dataset.json, or the folder that holds it.")
         return path
     folders = (references, *(folder for place in _places(references) for folder in place.parents[:2]))
-    return next((folder / "dataset.json" for folder in folders if (folder / "dataset.json").exists()), None)
+    return _first_header(folders) or _header_of_links(path for path in label_files(references).values())
+
+
+def _first_header(folders: Iterable[Path]) -> Path | None:
+    return next((folder / HEADER for folder in folders if (folder / HEADER).exists()), None)
+
+
+def _header_of_links(files: Iterable[Path]) -> Path | None:
+    """The dataset.json of the folders that files are links to, or of the two above, if it is one for all of them."""
+    found = {_first_header(folder for place in _places(path) for folder in place.parents[:3]) for path in files}
+    return found.pop() if len(found) == 1 else None
 
 
 def _places(folder: Path) -> Iterator[Path]:
@@ -76,9 +87,9 @@ def declared(path: Path) -> tuple[dict[str, int], int]:
 def output_of(path: Path) -> Path:
     """Where the summary goes. Raises InputError where it would not be one, or take the place of anything else."""
     path = path / "summary.json" if path.is_dir() else path
-    if path.suffix.lower() != ".json":
+    if path.suffix.lower() != ".json" or (path.name.lower() == HEADER and not os.path.lexists(path)):
         raise InputError(
-            f"{path} is no name for a summary, beside which goes {TABLE}; end it in .json, or name a folder."
+            f"{path} is no name for a summary, beside which goes {TABLE}; call it like scores.json, or name a folder."
         )
     for file, what, known in ((path, "summary", _is_summary), (path.with_name(TABLE), "table", _is_table)):
         if os.path.lexists(file) and not known(file):

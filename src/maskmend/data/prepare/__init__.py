@@ -208,6 +208,8 @@ def _write_mask(mask: Path, pair: Pair, target: Path, rule: MaskRule) -> None:
         shutil.copyfile(mask, target)
         return
     label = rule(mask)
+    if label.geometry.cropped:
+        label = aligned(label, read_image(pair.images), str(mask), f"its image {pair.images[0].name}")
     write_label(target, label.array, _geometry(label, mask, pair, ending))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -182,7 +183,8 @@ def _nnunet(root: Path) -> Source:
             two = dataset.labels if dataset.classes == 2 else None
 
             def pairs(cases: tuple[Case, ...], part: str) -> tuple[Pair, ...]:
-                drawn = [sorted(root.glob(f"labels{part}_raters/*/{case.name}{dataset.file_ending}")) for case in cases]
+                names = [glob.escape(case.name + dataset.file_ending) for case in cases]
+                drawn = [sorted(root.glob(f"labels{part}_raters/*/{name}")) for name in names]
                 return tuple(
                     Pair(c.name, c.images, c.label or c.reference, tuple((path.parent.name, path) for path in paths))
                     for c, paths in zip(cases, drawn, strict=True)

@@ -184,6 +184,12 @@ def rule_of(
             f"{path.parent}: masks hold the values {shown(sorted(values))} where background and one structure are "
             f"expected ({path.name}); get them anew."
         )
+    if max(grey, default=0) > threshold:
+        warnings.warn(
+            f"the masks hold the values {shown(sorted(values))}, and each is taken for a class of its own; if they are "
+            "shades along an outline, make them 0 and 255 first.",
+            stacklevel=2,
+        )
     classes = {value: place for place, value in enumerate(sorted(values))}
     labels = {str(value) if place else "background": place for value, place in classes.items()}
     return MaskRule(classes, labels, threshold, cut)
