@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -209,3 +210,9 @@ def test_words() -> None:
     assert pair("a==") == ("a", "=")
     assert pair("größe=ü") == ("größe", "ü")
     assert math.isinf(pair("a=.inf")[1])
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "plan.json")
+    with pytest.raises(InputError, match=r"plan\.json is a pipe"):
+        read_json(tmp_path / "plan.json")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -293,6 +295,9 @@ def fuse(
 
 def main() -> None:
     """Entry point of the `maskmend` command."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is half done is taken away
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - closed by who calls, as by `>&-`
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # what cannot be shown, as a name that is not UTF-8, is spelt out
             stream.reconfigure(errors="backslashreplace")

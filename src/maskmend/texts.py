@@ -30,6 +30,7 @@ def read_text(path: Path, cure: str = "correct it", largest: int = LARGEST) -> s
     do about a file that is not there or not allowed.
     """
     try:
+        check_readable(path)
         with Path(path).open("rb") as stream:
             content = stream.read(largest + 1)
     except OSError as error:
@@ -44,6 +45,13 @@ def read_text(path: Path, cure: str = "correct it", largest: int = LARGEST) -> s
     except UnicodeDecodeError as error:
         line, byte = content.count(b"\n", 0, error.start) + 1, content[error.start]
         raise InputError(f"{path}, line {line}, is not UTF-8 (byte 0x{byte:02x}); save it as UTF-8.") from error
+
+
+def check_readable(path: Path) -> None:
+    """Raises InputError for a pipe or a socket, on which a reader may wait for ever; those of a shell's `<(…)` end."""
+    path = Path(path)
+    if not path.is_relative_to("/dev") and (path.is_fifo() or path.is_socket()):
+        raise InputError(f"{path} is a pipe, not a file; put the file itself there.")
 
 
 def read_json(path: Path, cure: str = "correct it") -> Any:

@@ -8,8 +8,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 
 from maskmend.bench import execute as module
 from maskmend.bench.deal import Deal
-from maskmend.bench.execute import check_engine, execute
+from maskmend.bench.execute import _serve, check_engine, execute
 from maskmend.bench.keys import Measuring, Run
 from maskmend.bench.run import reason
 from maskmend.config import RunConfig
@@ -206,3 +208,13 @@ def test_a_reason_is_one_line() -> None:
     assert reason(InputError("give less.")) == "give less."
     assert reason(ValueError("bad\nworse")) == "ValueError: bad"
     assert reason(MemoryError()) == "MemoryError"
+
+
+def test_a_run_whose_parent_died_before_it_began_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    dead = SimpleNamespace(is_alive=lambda: False, join=Event().wait)
+    monkeypatch.setattr("maskmend.bench.execute.parent_process", lambda: dead)
+    ours, theirs = Pipe()
+    ours.send(SimpleNamespace(folder=tmp_path / "runs" / "a"))
+    _serve(theirs, None)
+    assert not ours.poll()
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import SimpleITK as sitk
 import tifffile
 from PIL import Image
 
+from maskmend.data.cache import content_hash
 from maskmend.data.formats import (
     ENDINGS,
     VOLUMES,
@@ -269,3 +271,10 @@ def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path: Path, ending: str
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    for read in (read_label, lambda path: content_hash([path])):
+        with pytest.raises(InputError, match=r"a\.png is a pipe"):
+            read(tmp_path / "a.png")

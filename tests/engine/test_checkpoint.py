@@ -147,6 +147,12 @@ def test_a_bare_pickle_is_refused(tmp_path: Path) -> None:
         checkpoint.load(tmp_path / "best.ckpt", "supervised")
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "last.ckpt")
+    with pytest.raises(InputError, match=r"last\.ckpt is a pipe"):
+        checkpoint.load(tmp_path / "last.ckpt", "supervised")
+
+
 def test_another_method_and_a_newer_format_are_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "a.ckpt", state(1, "gsd_net"))
     with pytest.raises(InputError, match="'gsd_net', not of 'supervised'"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 import maskmend
+from maskmend import cli
 from maskmend.cli import app
 from maskmend.errors import InputError
 
@@ -174,6 +176,21 @@ def test_evaluate_and_demo(verbs: Verbs) -> None:
         ),
         ((Path("demo"),), {"device": "auto"}),
     ]
+
+
+def test_the_signal_to_end_is_as_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cli, "app", lambda **_: signal.raise_signal(signal.SIGTERM))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            cli.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_closed_streams() -> None:
+    words = f"exec {sys.executable} -m maskmend methods >&- 2>&-"
+    assert subprocess.run(["bash", "-c", words], check=False).returncode == 0
 
 
 def test_input_error_is_one_sentence(verbs: Verbs) -> None:

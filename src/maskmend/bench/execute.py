@@ -164,10 +164,11 @@ def _start(gpu: str | None) -> tuple[Connection, BaseProcess]:
 
 def _serve(pipe: Connection, gpu: str | None) -> None:
     """The life of a process: take a run, run it, say how that went. It ends with the process that began it."""
-    Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
+    parent = parent_process()
+    Thread(target=_end_with, args=(parent,), daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    while True:
+    while parent is None or parent.is_alive():  # it may have died while this process began
         try:
             run: Run | None = pipe.recv()
         except (EOFError, OSError):  # who started it is gone

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, full_disk, no_room
+from ..texts import check_readable
 from .scratch import temporary
 
 VERSION = 1
@@ -46,6 +47,7 @@ def content_hash(paths: Iterable[Path]) -> str:
     """
     whole = hashlib.blake2b(digest_size=16)
     for path in paths:
+        check_readable(path)
         try:
             with path.open("rb") as file:
                 whole.update(hashlib.file_digest(file, "blake2b").digest())

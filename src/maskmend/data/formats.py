@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..texts import read_object
+from ..texts import check_readable, read_object
 from .align import aligned, apart
 from .geometry import Array, Geometry, Picture
 from .headers import segments
@@ -122,6 +122,7 @@ def _read(path: Path, indices: bool) -> Picture:
     ending = ending_of(path)
     if not path.exists():
         raise InputError(f"{path} is missing; put it back, or take the case out of the data set.")
+    check_readable(path)
     try:
         if ending in VOLUMES:
             array, geometry = decode_volume(path)

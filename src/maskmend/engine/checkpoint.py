@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import InputError, full_disk, no_room
+from ..texts import check_readable
 from .precision import finite
 from .update import Updater
 
@@ -65,6 +66,7 @@ def load(path: Path, method: str) -> State:
     """
     if not path.exists():
         raise InputError(f"{path} does not exist; train first, or name the folder of another run.")
+    check_readable(path)
     try:
         with warnings.catch_warnings(action="ignore"):  # of strange pickles, which end as an error anyway
             state: State = torch.load(path, map_location="cpu", weights_only=True)

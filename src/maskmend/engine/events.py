@@ -78,7 +78,7 @@ def read_events(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 def _events(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """The lines that are events, and the events; what a kill or an editor left of others is passed over."""
-    if not path.exists():
+    if not path.is_file():
         return
     for line in path.read_bytes().splitlines(keepends=True):
         try:
