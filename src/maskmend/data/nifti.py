@@ -6,6 +6,7 @@ The affine is nibabel's: the sform where its code is not 0, else the qform, else
 from __future__ import annotations
 
 import gzip
+import io
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from .geometry import Array, Geometry, Nifti
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -58,14 +60,18 @@ def encode_nifti(path: Path, array: Array, geometry: Geometry) -> None:
 
 
 def load_nifti(path: Path) -> Any:
-    """A nibabel image over the whole file in memory. Raises where bytes are missing or damaged."""
+    """A nibabel image over the whole file in memory. Raises where bytes are missing, damaged, or steps below 0."""
     import nibabel
 
     raw = path.read_bytes()
     if path.name.lower().endswith(".gz"):
         raw = gzip.decompress(raw)
     kinds: Any = (nibabel.Nifti2Image, nibabel.Nifti1Image)
-    image = kinds[raw[:4] not in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")].from_bytes(raw)
+    kind = kinds[raw[:4] not in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")]
+    said = kind.header_class.from_fileobj(io.BytesIO(raw), check=False)["pixdim"][1:4]
+    if (said < 0).any():
+        raise InputError(f"{path} has the step {said.min():g} (pixdim), and steps are lengths; correct its header.")
+    image = kind.from_bytes(raw)
     promised = image.dataobj.offset + math.prod(image.shape) * image.get_data_dtype().itemsize
     if len(raw) < promised:
         raise EOFError(f"it holds {len(raw)} of {promised} bytes")
