@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 
 from maskmend.data.formats import Geometry, write_label
 from maskmend.errors import InputError
@@ -278,3 +279,16 @@ def test_what_hinders_a_volume_is_told(tmp_path: Path, maskmend: Any) -> None:
     result = maskmend(*asked)
     assert result.exit_code == 2
     assert "counts w_s001 to the volume w, but it is not there" in result.output
+
+
+def test_references_as_people_have_them(tmp_path: Path) -> None:
+    drawn = np.zeros((8, 8), np.uint8)
+    drawn[2:5, 2:5] = 1
+    for name in "ab":
+        write_label(tmp_path / "pred" / f"{name}.png", drawn, Geometry((1.0, 1.0)))
+    write_label(tmp_path / "ref" / "a.png", drawn * 255, Geometry((1.0, 1.0)))
+    with pytest.raises(InputError, match=r"pred/a\.png holds the value 1, .* a 0/255 mask: convert the references"):
+        evaluate(tmp_path / "pred", tmp_path / "ref")
+    Image.fromarray(drawn * 255).save(tmp_path / "ref" / "b.JPG", "jpeg")
+    with pytest.raises(InputError, match=r"ref/b\.JPG is a JPEG"):
+        evaluate(tmp_path / "pred", tmp_path / "ref")

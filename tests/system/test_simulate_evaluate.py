@@ -383,3 +383,8 @@ def test_predictions_that_do_not_fit(folders, array, message):
     with pytest.raises(InputError, match=message):
         evaluate(*folders)
     assert not (folders[0] / "summary.json").exists()
+
+
+def test_a_noise_that_leaves_nothing_is_told(dataset, tmp_path):
+    with pytest.warns(UserWarning, match=r"left nothing of 4 of 4 masks; weaken it, or give --target-dice"):
+        simulate(dataset, tmp_path / "noisy", "missing")

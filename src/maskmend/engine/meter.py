@@ -16,11 +16,14 @@ class Meter:
         self.show, self.seen, self.since, self.words = show, 0, time.perf_counter(), ""
         self.console = Console(stderr=True)
         self.bar: Progress | None = None
+        self.start = 0.0
 
     def begin_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         """``done`` steps of this epoch lie behind (after a resume)."""
         if not self.show:
             return
+        if not self.seen:  # in epochs: where this process goes on
+            self.start = epoch + max(done, 0) / steps
         if self.bar is None and sys.stderr.isatty():
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self.bar = Progress(*columns, console=self.console, transient=True)
@@ -45,7 +48,7 @@ class Meter:
         if not self.show or not scores:
             return
         words = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
-        left = (time.perf_counter() - self.since) / (epoch + 1) * (self.epochs - epoch - 1)
+        left = (time.perf_counter() - self.since) / (epoch + 1 - self.start) * (self.epochs - epoch - 1)
         line = f"epoch {epoch + 1}/{self.epochs}{self.words}, validation against {against}: {words}"
         pace = f"({self.rate:.0f} images/s, about {left / 60:.1f} min left)"
         self.console.print(f"{line} {pace}", highlight=False, soft_wrap=True)

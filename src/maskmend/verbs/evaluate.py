@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..metrics import CaseResult, Scale, Summary, Unit, overlap, surface_distances, surface_metrics
 from ..progress import track
 from ..types import IGNORE
-from .folders import TABLE, check_names, declared, header_of, label_files, output_of
+from .folders import TABLE, check_lossless, check_names, declared, header_of, label_files, output_of
 
 T = TypeVar("T")
 CURE = "bring it there with --resample, or correct the header that is wrong"
@@ -82,6 +82,7 @@ def evaluate(
         raise InputError(f"the tolerance {tolerance_mm} mm is no distance; take one of 0 or more.")
     predictions, references = Path(predictions), Path(references)
     truth, guess = label_files(references), label_files(predictions)
+    check_lossless(references, truth)
     if not truth:
         raise InputError(f"{references} holds no masks; give the folder that does.")
     check_names(predictions, guess, truth)
@@ -222,7 +223,7 @@ def _seen(paths: Iterable[Path]) -> tuple[dict[str, int], int]:
 def _check_values(label: Array, path: Path, labels: Mapping[str, int]) -> None:
     strange = np.setdiff1d(label, [0, *labels.values()])
     if strange.size:
-        raise InputError(
-            f"{path} holds the value {strange[0]}, which is none of the classes {dict(labels)}; "
-            "declare it in the dataset.json above the references (or name one with --dataset), or convert the masks."
-        )
+        cure = "declare it in the dataset.json above the references (or name one with --dataset), or convert the masks"
+        if 255 in (strange[0], *labels.values()):
+            cure = "one is a 0/255 mask: convert the references with `maskmend prepare`"
+        raise InputError(f"{path} holds the value {strange[0]}, which is none of the classes {dict(labels)}; {cure}.")

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ..data.formats import ENDINGS, SEGMENTS
+from ..data.formats import ENDINGS, LOSSY, SEGMENTS
 from ..data.layout import parse_labels, read_json_object, spelt
 from ..errors import InputError
 from ..texts import read_object, read_text
@@ -32,6 +32,17 @@ def label_files(folder: Path) -> dict[str, Path]:
             raise InputError(f"{path} and {files[name].name} are both masks of {name}; keep one of them.")
         files[name] = path
     return files
+
+
+def check_lossless(folder: Path, files: Mapping[str, Path]) -> None:
+    """Raise InputError where a mask of ``folder`` is in JPEG alone, which ``label_files`` passes over."""
+    for path in sorted(folder.iterdir()):
+        if (
+            path.suffix.lower() in LOSSY
+            and not path.name.startswith(".")
+            and spelt(path)[: -len(path.suffix)] not in files
+        ):
+            raise InputError(f"{path} is a JPEG, which blurs labels; convert the masks with `maskmend prepare`.")
 
 
 def check_names(folder: Path, guess: Mapping[str, Path], truth: Mapping[str, Path]) -> None:

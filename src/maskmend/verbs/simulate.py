@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 import zlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -65,6 +66,13 @@ class SimulationSummary:
     def dice_corrupted(self) -> tuple[float, float]:
         """The same over the corrupted cases alone."""
         return mean_sd(case.dice_mean for case in self.cases if case.corrupted)
+
+    def erased(self) -> int:
+        """How many corrupted masks kept nothing of any class."""
+        ratios = [
+            [ratio for ratio in case.size_ratio.values() if ratio == ratio] for case in self.cases if case.corrupted
+        ]
+        return sum(bool(each) and not any(each) for each in ratios)
 
     def manifest(self) -> dict[str, Any]:
         """The content of ``noise.json``."""
@@ -132,6 +140,11 @@ def simulate(
         cases = tuple(track(in_threads(work, labelled), "Corrupting masks", total=len(labelled)))
         summary = SimulationSummary(output, kind, fraction, seed, target_dice, cases)
         write_json(root / "noise.json", summary.manifest())
+    if (erased := summary.erased()) > len(cases) / 2:
+        warnings.warn(
+            f"{output}: the noise left nothing of {erased} of {len(cases)} masks; weaken it, or give --target-dice.",
+            stacklevel=2,
+        )
     return summary
 
 

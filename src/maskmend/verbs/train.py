@@ -47,7 +47,8 @@ class RunSummary:
     def table(self) -> str:
         scores = ", ".join(f"{name} {value:.4f}" for name, value in self.scores.items())
         words = f"{scores} against {GIVEN}" if scores else "no validation cases"
-        before = "complete already, nothing to do (a larger train.epochs goes on); " if self.complete else ""
+        again = "a larger train.epochs goes on; after --fast-dev-run, begin in another folder"
+        before = f"complete already, nothing to do ({again}); " if self.complete else ""
         return f"{self.folder}: {before}{words}"
 
 
