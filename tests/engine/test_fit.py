@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import nullcontext
+import sqlite3
+from contextlib import closing, nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import ClassVar
@@ -235,13 +236,15 @@ def test_events_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
 def test_tensorboard_and_mlflow_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorboard")
     pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path}/tracked")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    log = Events(tmp_path, EventsConfig(tensorboard=True, mlflow=True), settings={"seed": types.IGNORE})
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "RUN"
+    folder.mkdir()
+    log = Events(folder, EventsConfig(tensorboard=True, mlflow=True), settings={"seed": types.IGNORE})
     log.log("train", 1, {"loss": 0.25})
     log.close()
-    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
-    assert any("0.25" in path.read_text() for path in (tmp_path / "tracked").rglob("metrics/train/loss"))
+    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        assert database.execute("select key, value, step from metrics").fetchall() == [("train/loss", 0.25, 1)]
 
 
 def test_a_run_is_not_resumed_on_changed_labels(toy: Path, tmp_path: Path) -> None:
