@@ -181,6 +181,17 @@ def test_a_missing_or_broken_header(tmp_path: Path) -> None:
         open_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["imagesTr/b_0000.png", "labelsTr/b.png", "imagesTs/t_0000.png", "labelsTs/t.png"])
+def test_endings_in_capitals_are_not_passed_over(tmp_path: Path, name: str) -> None:
+    path = make(tmp_path) / name
+    path.rename(path.with_suffix(".PNG"))
+    edit(tmp_path, numTraining=None)
+    with pytest.raises(
+        InputError, match=r"\.PNG has its ending in capitals, dataset\.json says \.png; rename the file"
+    ):
+        open_dataset(tmp_path)
+
+
 def test_misnamed_and_orphaned_files(tmp_path: Path) -> None:
     root = make(tmp_path)
     (root / "imagesTr" / "d.png").write_bytes(b"")

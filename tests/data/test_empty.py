@@ -50,6 +50,14 @@ def test_empty_masks_are_counted_by_class(tmp_path: Path) -> None:
     assert not said(dataset(tmp_path / "all", marked(1, 2), marked(2, 1)))
 
 
+def test_masks_that_mark_most_pixels_are_told(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "other", 1 - marked(1), 1 - marked(1))
+    write_dataset(root, ["grey"], {"background": 0, "organ": 1}, ".png", 2)
+    assert said(root) == (
+        f"{root}: the masks mark 92% of the pixels; check that structure and background are not the other way round."
+    )
+
+
 def test_most_are_refused_unless_the_data_set_says_that_it_is_right(tmp_path: Path) -> None:
     root = dataset(tmp_path / "bad", marked(1), marked(), marked(), marked())
     with pytest.raises(

@@ -72,6 +72,17 @@ def test_data_beside_the_header_are_read_and_data_elsewhere_are_not(tmp_path: Pa
             read(write(home / name, said))
 
 
+@pytest.mark.parametrize(("ending", "name"), [(".mha", "a.MHA"), (".nrrd", "a.NRRD"), (".nrrd", "a.mha")])
+def test_a_file_is_what_it_begins_with(tmp_path: Path, ending: str, name: str) -> None:
+    image = sitk.GetImageFromArray(VALUES)
+    image.SetSpacing((1.0, 2.0, 3.0))
+    sitk.WriteImage(image, tmp_path / f"x{ending}")
+    (tmp_path / f"x{ending}").rename(tmp_path / name)
+    label = read_label(tmp_path / name)
+    np.testing.assert_array_equal(label.array, VALUES)
+    assert label.geometry.spacing_mm == (3.0, 2.0, 1.0)
+
+
 def test_a_header_is_not_copied_without_its_data(tmp_path: Path) -> None:
     for folder in ("images", "masks"):
         (tmp_path / "raw" / folder).mkdir(parents=True)

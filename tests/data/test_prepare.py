@@ -201,6 +201,20 @@ def test_volumes_keep_geometry_and_masks_of_another_format_take_it(tmp_path: Pat
     assert dataset.file_ending == ".nii.gz"
 
 
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_mask_with_a_bare_header_is_written_where_its_image_lies(tmp_path: Path, value: int) -> None:
+    """So that it can be compared with what is predicted for the image, which lies there too."""
+    place = nibabel.affines.from_matvec(np.diag([-0.5, 0.5, 2]), [90, -126, 7])
+    for folder, affine in (("images", place), ("masks", np.diag([0.5, 0.5, 2, 1]))):
+        (tmp_path / "raw" / folder).mkdir(parents=True)
+        data = (MASK[..., None] // 255 * np.ones(5, np.uint8)) * (value if folder == "masks" else 7)
+        nibabel.save(nibabel.Nifti1Image(data, affine), tmp_path / "raw" / folder / "a.nii.gz")
+    with pytest.warns(UserWarning, match=r"1 masks \(.*masks/a\.nii\.gz, …\) have a bare header"):
+        case = prepare(tmp_path / "raw", tmp_path / "out").train[0]
+    np.testing.assert_allclose(nibabel.load(case.label).affine, place)
+    np.testing.assert_array_equal(nibabel.load(case.label).get_fdata()[..., 0], MASK // 255)
+
+
 def test_nnunet_is_converted_only_if_its_masks_are_0_255(tmp_path: Path) -> None:
     root = tmp_path / "raw"
     for name in "abc":

@@ -23,7 +23,7 @@ from .align import aligned, apart
 from .clutter import is_clutter
 from .formats import ENDINGS, Array, Picture, read_image, read_label, write_json
 from .headers import DATA
-from .layout import Header, find_images, nearest, read_header, read_supervision, spelt
+from .layout import Header, ends, find_images, nearest, read_header, read_supervision, spelt
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,8 @@ def _listed_cases(root: Path, part: str, header: Header) -> list[Case]:
         raise InputError(
             f"{folder} holds no image CASE_0000{header.file_ending}; add them, or correct file_ending in dataset.json."
         )
-    there = {spelt(path): path for path in labels.iterdir()} if labels.is_dir() else {}
-    there = {name: path for name, path in there.items() if name.endswith(header.file_ending) and name[0] != "."}
+    files = labels.iterdir() if labels.is_dir() else ()
+    there = {spelt(path): path for path in files if ends(path, header.file_ending)}
     cases = [
         Case(name, paths, there.pop(name + header.file_ending, None), Trust.NOISY) for name, paths in images.items()
     ]

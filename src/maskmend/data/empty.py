@@ -28,7 +28,7 @@ THICK = 4
 
 
 def check_masks(dataset: Dataset, cases: Sequence[Case], name: Path | None = None, most: float = MOST) -> None:
-    """Say how many given masks of ``cases`` are empty, of each class, and whether they look like outlines.
+    """Say how many given masks of ``cases`` are empty, of each class, and whether they look like outlines or inverted.
 
     A warning, or nothing if every mask shows every class. The slices that ``stack`` puts together to a volume
     count as one mask. ``name``: what to call the data set, if not by its folder. ``most``: the share that may be empty.
@@ -40,15 +40,23 @@ def check_masks(dataset: Dataset, cases: Sequence[Case], name: Path | None = Non
     looked_at = {*np.linspace(0, max(len(files) - 1, 0), LOOKED_AT).astype(int).tolist()}
     drawn: dict[str, set[int]] = {}
     lines: list[bool] = []
+    covered: list[float] = []
     for place, (case, path) in enumerate(track(files.items(), "Looking at the masks", total=len(files))):
         label = read_label(path).array
         values = {int(value) for value in np.unique(label)} - {dataset.ignore}
         if values:  # else nobody annotated it
             drawn[case] = values - {0}
+            covered.append(float((label[label != dataset.ignore] > 0).mean()))
         if drawn.get(case) and place in looked_at:
             lines.append(outlined((label > 0) & (label != dataset.ignore)))
     root = name or dataset.root
     _tell(_of_volumes(dataset, drawn), dataset, root, most)
+    if dataset.classes == 2 and np.mean(covered or [0]) > MOST:
+        warnings.warn(
+            f"{root}: the masks mark {np.mean(covered):.0%} of the pixels; check that structure and background are not "
+            "the other way round.",
+            stacklevel=2,
+        )
     if lines and sum(lines) > len(lines) / 2:
         warnings.warn(
             f"{root}: {sum(lines)} of {len(lines)} masks looked at hold closed thin lines only: these look like "

@@ -31,8 +31,7 @@ def check_data_files(path: Path) -> tuple[Path, ...]:
     """
     if not path.name.lower().endswith(HEADERS):
         return ()
-    nrrd = next(_lines(path), "").startswith("NRRD")
-    names = [*(_nrrd if nrrd else _meta)(path)]
+    names = [*(_nrrd if image_io(path) == "NrrdImageIO" else _meta)(path)]
     home, found = path.parent.resolve(), list[Path]()
     for name in names:
         place = path.parent / name
@@ -46,6 +45,14 @@ def check_data_files(path: Path) -> tuple[Path, ...]:
                 raise InputError(f"{path} takes its data from {name:.200}, which is missing; add it.")
         found += files
     return tuple(found)
+
+
+def image_io(path: Path) -> str:
+    """What ITK calls the reader of a file that begins like this, whatever its name; nothing if it begins otherwise."""
+    first = next(_lines(path), "")
+    if re.match(r"(Comment|ObjectType|NDims)\s*[=:]", first):
+        return "MetaImageIO"
+    return "NrrdImageIO" if first.startswith("NRRD") else ""
 
 
 def _nrrd(path: Path) -> Iterator[str]:

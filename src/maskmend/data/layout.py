@@ -145,6 +145,16 @@ def _ending(content: dict[str, Any], path: Path) -> str:
     return ending
 
 
+def ends(path: Path, ending: str) -> bool:
+    """Whether a file is not hidden and ends in ``ending``. Raises InputError where it does in other letters, for other
+    programs would pass it over."""
+    if path.name.startswith(".") or not path.name.lower().endswith(ending):
+        return False
+    if not path.name.endswith(ending):
+        raise InputError(f"{path} has its ending in capitals, dataset.json says {ending}; rename the file.")
+    return True
+
+
 def find_images(folder: Path, header: Header) -> dict[str, tuple[Path, ...]]:
     """Case -> its files, one per channel or one for all, sorted by case; empty where there is no folder.
 
@@ -154,7 +164,7 @@ def find_images(folder: Path, header: Header) -> dict[str, tuple[Path, ...]]:
     found: dict[str, dict[int, Path]] = {}
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     for path in paths:
-        if not path.name.endswith(ending) or path.name.startswith("."):
+        if not ends(path, ending):
             continue
         stem = path.name[: -len(ending)]
         match = re.fullmatch(r"(.+)_([0-9]{4})", stem, re.DOTALL)

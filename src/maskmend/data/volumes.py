@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .geometry import Array, Geometry
-from .headers import check_data_files
+from .headers import check_data_files, image_io
 from .nifti import decode_nifti, encode_nifti
 
 NIFTI = (".nii", ".nii.gz")
@@ -31,7 +31,10 @@ def decode_volume(path: Path) -> tuple[Array, Geometry]:
     if path.name.lower().endswith(NIFTI):
         return decode_nifti(path)
     check_data_files(path)
-    itk_image = simple_itk().ReadImage(str(path))
+    reader = simple_itk().ImageFileReader()
+    reader.SetImageIO(image_io(path))  # of itself, ITK reads no .MHA
+    reader.SetFileName(str(path))
+    itk_image = reader.Execute()
     dims = itk_image.GetDimension()
     array = simple_itk().GetArrayFromImage(itk_image)
     if itk_image.GetNumberOfComponentsPerPixel() > 1:

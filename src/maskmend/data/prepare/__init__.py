@@ -20,8 +20,6 @@ from ..formats import (
     SEGMENTS,
     TIFFS,
     VOLUMES,
-    Geometry,
-    Picture,
     ending_of,
     read_image,
     write_image,
@@ -201,19 +199,15 @@ def _of_raters(source: Source) -> dict[str, str]:
 
 
 def _write_mask(mask: Path, pair: Pair, target: Path, rule: MaskRule) -> None:
-    """The label; on the image's grid where the mask's own format has another geometry than the target's."""
+    """The label; with its image's geometry where its own format has none that files of that ending have, or where it
+    is adrift."""
     target.parent.mkdir(parents=True, exist_ok=True)
     ending = ending_of(target)
-    if rule.changes_nothing and ending in VOLUMES and _whole(mask, ending):
+    if rule.changes_nothing and mask not in rule.adrift and ending in VOLUMES and _whole(mask, ending):
         shutil.copyfile(mask, target)
         return
     label = rule(mask)
     if label.geometry.cropped:
         label = aligned(label, read_image(pair.images), str(mask), f"its image {pair.images[0].name}")
-    write_label(target, label.array, _geometry(label, mask, pair, ending))
-
-
-def _geometry(label: Picture, mask: Path, pair: Pair, ending: str) -> Geometry:
-    """The mask's own if its format has the geometry that files of this ``ending`` have, else its image's."""
-    same = (ending_of(mask) in VOLUMES) == (ending in VOLUMES)
-    return label.geometry if same else read_image(pair.images).geometry
+    own = (ending_of(mask) in VOLUMES) == (ending in VOLUMES) and mask not in rule.adrift
+    write_label(target, label.array, label.geometry if own else read_image(pair.images).geometry)

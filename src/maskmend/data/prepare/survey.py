@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from ...errors import InputError
 from ...progress import track
 from ...texts import shown
-from ..align import aligned
+from ..align import aligned, apart
 from ..formats import LOSSY, PICTURES, READ_ONLY, TIFFS, VOLUMES, Array, Picture, ending_of, read_image, read_label
 from .sources import Pair, Source
 
@@ -25,7 +25,8 @@ MANY = 32
 @dataclass(frozen=True)
 class Look:
     """What one pair holds. ``picture``: one 2D file of a picture format, whose three equal channels count as one.
-    ``values``: of each of its masks, with a JPEG's already cut at the threshold."""
+    ``values``: of each of its masks, with a JPEG's already cut at the threshold. ``adrift``: the masks that have a
+    place, and not their image's, but a bare header."""
 
     pair: Pair
     dims: int
@@ -33,16 +34,19 @@ class Look:
     picture: bool
     coloured: bool
     values: Mapping[Path, tuple[int, ...]]
+    adrift: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
 class MaskRule:
-    """From raw mask values to classes; ``cut`` says that picture masks are cut at ``threshold`` first."""
+    """From raw mask values to classes; ``cut`` says that picture masks are cut at ``threshold`` first. ``adrift``: the
+    masks that are taken to lie on their image's grid whatever their header says."""
 
     classes: Mapping[int, int]
     labels: dict[str, int]
     threshold: int
     cut: bool
+    adrift: frozenset[Path] = frozenset()
 
     def __call__(self, path: Path) -> Picture:
         """The mask at ``path`` as a label (*S) uint16."""
@@ -94,18 +98,17 @@ def read_all(source: Source, threshold: int) -> list[Look]:
 
 def _look(pair: Pair, threshold: int) -> Look:
     image = read_image(pair.images)
-    values = {path: _values(path, image, pair, threshold) for path in pair.masks}
+    values, adrift = {}, []
+    for path in pair.masks:
+        mask = aligned(read_mask(path, threshold, cut=False), image, str(path), f"its image {pair.images[0].name}")
+        values[path] = values_in(mask.array, path)
+        adrift += [path] * apart(mask, image)
     array = image.array
     picture = ending_of(pair.images[0]) not in VOLUMES and len(pair.images) == 1 and array.ndim == 3
     three = picture and len(array) == 3
     grey = three and np.array_equal(array[0], array[1]) and np.array_equal(array[0], array[2])
-    return Look(pair, array.ndim - 1, 1 if grey else len(array), picture, three and not grey, values)
-
-
-def _values(path: Path, image: Picture, pair: Pair, threshold: int) -> tuple[int, ...]:
-    """The values in a mask, which must lie on the grid of its image."""
-    mask = read_mask(path, threshold, cut=False)
-    return values_in(aligned(mask, image, str(path), f"its image {pair.images[0].name}").array, path)
+    channels, coloured = 1 if grey else len(array), three and not grey
+    return Look(pair, array.ndim - 1, channels, picture, coloured, values, tuple(adrift))
 
 
 def values_in(mask: Array, path: Path) -> tuple[int, ...]:
@@ -142,9 +145,20 @@ def channels_of(looks: Sequence[Look], source: Source) -> Channels:
 def mask_rule(looks: Sequence[Look], source: Source, threshold: int) -> MaskRule:
     """Which raw value is which class: as declared; else two values make 0 and 1, more are counted from the lowest.
 
-    Warns where masks had to be cut at the threshold. Raises InputError for an undeclared value, and where all masks
-    hold one and the same value.
+    Warns where masks had to be cut at the threshold, or have a bare header. Raises InputError for an undeclared value,
+    and where all masks hold one and the same value.
     """
+    adrift = frozenset(path for look in looks for path in look.adrift)
+    if adrift:
+        warnings.warn(
+            f"{len(adrift)} masks ({min(adrift)}, …) have a bare header that places them beside their images; they are "
+            "taken to lie on the images' grid, and written so.",
+            stacklevel=2,
+        )
+    return replace(_values_rule(looks, source, threshold), adrift=adrift)
+
+
+def _values_rule(looks: Sequence[Look], source: Source, threshold: int) -> MaskRule:
     drawn = {path: values for look in looks for path, values in look.values.items()}
     declared = source.labels
     if declared is not None and not source.binary:
