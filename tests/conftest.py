@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import locale
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +45,11 @@ def real_data() -> Path:
     if not path.exists():
         pytest.skip("real images are not here (set MASKMEND_EVIDENCE)")
     return path
+
+
+@pytest.fixture(autouse=True)
+def same_locale() -> Iterator[None]:
+    """A library that sets the locale of the whole process does not reach the next test."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)

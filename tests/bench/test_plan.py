@@ -163,7 +163,9 @@ def test_the_plans_that_come_along_are_sound(file: Path) -> None:
 
 
 def test_the_plan_in_the_documentation_is_sound(tmp_path: Path) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/how-to/bench.md").read_text(), flags=re.DOTALL)
+    (text,) = re.findall(
+        r"```yaml\n(.*?)```", (ROOT / "docs/how-to/bench.md").read_text(encoding="utf-8"), flags=re.DOTALL
+    )
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "plan.yaml").write_text(text)
     plan = load_plan(tmp_path / "plan.yaml")

@@ -138,13 +138,13 @@ def test_of_distances_less_is_better() -> None:
 def test_every_metric_has_tables_of_its_own(tmp_path: Path) -> None:
     far = [replace(s, metric="HD95", value=20 * (1 - s.value)) for s in SCORES if s.checkpoint != "epoch"]
     tables.write([*SCORES, *far], ABOUT, tmp_path, OPTIONS)
-    dice, hd95 = ((tmp_path / f"tables/Kvasir__S_R{more}.md").read_text() for more in ("", "__HD95"))
+    dice, hd95 = ((tmp_path / f"tables/Kvasir__S_R{more}.md").read_text(encoding="utf-8") for more in ("", "__HD95"))
     assert f"{100 * values('gsd_net').mean():.2f} ±" in dice
     assert f"{20 * (1 - values('gsd_net').mean()):.2f} ±" in hd95
     assert "lower is better" in hd95
     assert "reported" in dice
     assert "reported" not in hd95, "GSD-Net reports no distance"
-    with (tmp_path / "tables/results.csv").open() as file:
+    with (tmp_path / "tables/results.csv").open(encoding="utf-8") as file:
         assert {row["metric"] for row in csv.DictReader(file)} == {"Dice", "HD95"}
 
 

@@ -188,7 +188,7 @@ def _end_with(parent: BaseProcess | None) -> None:
 def logged(run: Run) -> None:
     """``run_one`` in a process of its own: what it prints goes to the end of the run's log.txt."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    with (run.folder / "log.txt").open("a") as file:
+    with (run.folder / "log.txt").open("a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     run_one(run)

@@ -65,7 +65,7 @@ def _take(path: Path, held: ExitStack) -> None:
 def _holder(path: Path) -> tuple[str, bool]:
     """Who holds the lock, and whether it is of this host, or of none that is known."""
     with suppress(OSError, ValueError):
-        said = dict(line.split("=", 1) for line in path.read_text().splitlines()[1:])
+        said = dict(line.split("=", 1) for line in path.read_text(encoding="utf-8").splitlines()[1:])
         if "pid" in said and "host" in said:
             return f"process {said['pid']} on {said['host']}", said["host"] == socket.gethostname()
     return "another process", True

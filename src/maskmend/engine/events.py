@@ -51,7 +51,7 @@ class Events:
         part = self.path.with_suffix(".part")
         part.write_bytes(b"".join(kept))
         part.replace(self.path)
-        self.file = self.path.open("a")
+        self.file = self.path.open("a", encoding="utf-8")
         self.sinks: list[Sink] = []
         if config.tensorboard:
             self.sinks.append(_TensorBoard(folder))

@@ -77,7 +77,7 @@ class Validation:
                 yield from zip(some, found.argmax(1), strict=True)
 
     def _write(self, names: list[str], rows: Mapping[str, list[float]]) -> None:
-        with replacing(self.table) as part, part.open("w", newline="") as file:
+        with replacing(self.table) as part, part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["case", *(f"dice_{name}" for name in names)])
             for case, row in rows.items():

@@ -96,7 +96,7 @@ def write_run(folder: Path, run: RunConfig, plan: Plan) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (("config.yaml", settings.dump(run)), ("plan.json", plan.model_dump_json(indent=1) + "\n")):
         with replacing(folder / name) as part:
-            part.write_text(text)
+            part.write_text(text, encoding="utf-8")
 
 
 def read_plan(folder: Path) -> Plan:

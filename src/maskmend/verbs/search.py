@@ -137,7 +137,7 @@ def _write(result: SearchResult, path: Path) -> None:
     """The curve as ``path``.csv and ``path``.png."""
     from matplotlib.figure import Figure
 
-    with replacing(path.with_name(f"{path.name}.csv")) as part, part.open("w", newline="") as file:
+    with replacing(path.with_name(f"{path.name}.csv")) as part, part.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([(result.parameter, "criterion"), *result.curve])
     figure = Figure(figsize=(5, 3.2), layout="constrained")
     axes = figure.add_subplot(xlabel=result.parameter, ylabel="criterion", title=result.word)
