@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 
 from .. import config as settings
+from ..data.align import aligned
 from ..data.dataset import Case, Dataset, open_dataset
 from ..data.formats import Picture, read_image, read_label, replacing, write_label
 from ..data.geometry import Geometry
@@ -245,8 +246,12 @@ class Audit:
         return found
 
     def image(self, case: str) -> Picture:
-        """The image (C, *S)."""
-        return read_image(self.cases[case].images)
+        """The image (C, *S), its axes turned as those of the label.
+
+        Raises InputError where they do not lie on one grid.
+        """
+        image, label = read_image(self.cases[case].images), self.given(case)
+        return aligned(image, label, str(self.cases[case].images[0]), str(self.cases[case].label))
 
     def check_unchanged(self, case: str) -> None:
         """Raises InputError where the given label is no longer the one that was audited."""
