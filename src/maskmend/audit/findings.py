@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..types import IGNORE
 from . import store
-from .parts import Floats, Ints, around, components, depths, groups, inscribed, sizes
+from .parts import Floats, Ints, around, components, distances, groups, inscribed, neighbours, sizes
 from .store import Doubted, Kind
 
 WHOLE = 0.1
@@ -151,7 +151,7 @@ class _Pair:
 
     def whole(self, kind: Kind, class_: int, voxels: Ints, value: int, other: int | None = None) -> Iterator[_Part]:
         """The finding, if the innermost of its voxels lies deeper in it than the tolerance."""
-        depth_mm = inscribed(voxels, self.given.shape, self.spacing_mm)
+        depth_mm = float(inscribed(voxels, self.given.shape, self.spacing_mm).max())
         least = self.spacing_mm.min() if self.tolerance_mm is None else self.tolerance_mm
         if depth_mm > least * (1 + ROUNDING):
             yield _Part(kind, class_, voxels, value, depth_mm, other)
@@ -207,10 +207,8 @@ def _at_boundary(pair: _Pair) -> Iterator[_Part]:
 def _line(pair: _Pair, class_: Ints, wide: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Whether each voxel of ``at`` is at the outer line: the given one if it is too wide, else the suggested."""
     at_line = np.zeros(len(class_), bool)
-    strides = np.array(pair.given.strides) // pair.given.itemsize
-    for step in (*strides, *-strides):
-        beyond = np.where(wide, pair.given.flat[pair.at + step], pair.suggested.flat[pair.at + step])
-        at_line |= beyond != class_
+    for step in neighbours(pair.given, faces=True):
+        at_line |= np.where(wide, pair.given.flat[pair.at + step], pair.suggested.flat[pair.at + step]) != class_
     return at_line
 
 
@@ -218,31 +216,18 @@ def _depths(pair: _Pair, class_: Ints, wide: NDArray[np.bool_]) -> tuple[Floats,
     """How far the line must move to leave each voxel of ``at``, in mm, and whether that is beyond the tolerance.
 
     That is the way to what both masks have of the class: to the suggested mask where the given one is too wide, to the
-    given one where it is too tight.
+    given one where it is too tight. Beyond one voxel is what has no neighbour there, by faces, edges or corners.
     """
-    from scipy.ndimage import find_objects
-
-    depth_mm, steps = np.zeros(len(class_)), np.zeros(len(class_))
-    even = np.ptp(pair.spacing_mm) <= ROUNDING * pair.spacing_mm.max()
-    boxes = [find_objects(mask) for mask in (pair.given, pair.suggested)]
-    for value in np.unique(class_).tolist():
-        here = [found[value - 1] for found in boxes if value <= len(found) and found[value - 1] is not None]
-        box = tuple(slice(min(s.start for s in side), max(s.stop for s in side)) for side in zip(*here, strict=True))
-        for side, mask in ((wide, pair.suggested), (~wide, pair.given)):
-            which = np.flatnonzero(side & (class_ == value))
-            if not which.size:
-                continue
-            place = np.unravel_index(pair.at[which], mask.shape)
-            inner = tuple(axis - cut.start for axis, cut in zip(place, box, strict=True))
-            outside = mask[box] != value
-            depth_mm[which] = depths(outside, pair.spacing_mm)[inner]
-            if pair.tolerance_mm is None:
-                steps[which] = (
-                    depth_mm[which] / pair.spacing_mm[0] if even else depths(outside, np.ones(mask.ndim))[inner]
-                )
-    if pair.tolerance_mm is None:
-        return depth_mm, steps > 2 - ROUNDING  # nearer are only neighbours, by faces, edges or corners
-    return depth_mm, depth_mm > pair.tolerance_mm * (1 + ROUNDING)
+    depth_mm = np.zeros(len(class_))
+    for side, mask in ((wide, pair.suggested), (~wide, pair.given)):
+        for here in groups(class_, side):
+            depth_mm[here] = distances(pair.at[here], mask, int(class_[here[0]]), pair.spacing_mm)
+    if pair.tolerance_mm is not None:
+        return depth_mm, depth_mm > pair.tolerance_mm * (1 + ROUNDING)
+    near = np.zeros(len(class_), bool)
+    for step in neighbours(pair.given):
+        near |= np.where(wide, pair.suggested.flat[pair.at + step], pair.given.flat[pair.at + step]) == class_
+    return depth_mm, ~near
 
 
 def _cut(pair: _Pair, deep: NDArray[np.bool_], code: Ints) -> Ints:

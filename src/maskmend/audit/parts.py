@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -49,16 +49,39 @@ def sizes(parts: NDArray[Any]) -> Ints:
     return found
 
 
-def depths(mask: NDArray[np.bool_], spacing_mm: Floats) -> NDArray[np.float32]:
+def neighbours(array: NDArray[Any], faces: bool = False) -> Ints:
+    """Steps from a flat index to those that it touches, by faces alone or by edges and corners too."""
+    near = [step for step in product((-1, 0, 1), repeat=array.ndim) if any(step)]
+    near = [step for step in near if not faces or np.count_nonzero(step) == 1]
+    steps: Ints = np.array(near) @ (np.array(array.strides) // array.itemsize)
+    return steps
+
+
+def distances(at: Ints, mask: NDArray[Any], value: int, spacing_mm: Floats) -> Floats:
+    """From each of the voxels ``at`` (N,) to the nearest of ``mask`` (*S) with the value, in mm; inf without one."""
+    place, margin = np.stack(np.unravel_index(at, mask.shape)), 8
+    while True:  # in a box that is large enough for what is found in it to be the nearest
+        low = np.maximum(place.min(1) - margin, 0)
+        box = tuple(map(slice, low, place.max(1) + margin + 1))
+        found: Floats = _edt(mask[box] != value, spacing_mm)[tuple(place - low[:, None])].astype(np.float64)
+        needed = found.max() / spacing_mm.min()
+        if needed <= margin or margin >= max(mask.shape):
+            return found
+        margin = int(min(np.ceil(needed), max(mask.shape)))
+
+
+def inscribed(voxels: Ints, shape: tuple[int, ...], spacing_mm: Floats) -> Floats:
+    """How far each of the voxels (N,) lies from what is around them, in mm."""
+    place = np.unravel_index(voxels, shape)
+    inner = tuple(axis - axis.min() + 1 for axis in place)
+    mask = np.zeros([int(axis.max()) + 2 for axis in inner], bool)
+    mask[inner] = True
+    found: Floats = _edt(mask, spacing_mm)[inner].astype(np.float64)
+    return found
+
+
+def _edt(mask: NDArray[np.bool_], spacing_mm: Floats) -> NDArray[np.float32]:
     """From each voxel of the mask to the nearest outside of it, in mm; inf where there is none."""
     import edt
 
     return np.asarray(edt.edt(np.ascontiguousarray(mask), anisotropy=tuple(spacing_mm.tolist())), np.float32)
-
-
-def inscribed(voxels: Ints, shape: tuple[int, ...], spacing_mm: Floats) -> float:
-    """How far the innermost of the voxels lies from what is around them, in mm."""
-    place = np.unravel_index(voxels, shape)
-    mask = np.zeros([int(np.ptp(axis)) + 3 for axis in place], bool)
-    mask[tuple(axis - axis.min() + 1 for axis in place)] = True
-    return float(depths(mask, spacing_mm).max())
