@@ -27,14 +27,14 @@ from maskmend.config import RunConfig, load_config
 from maskmend.data.cache import Cache
 from maskmend.data.dataset import Dataset, open_dataset
 from maskmend.data.plan import make_plan
-from maskmend.data.prepare import prepare
 from maskmend.data.refined import RefinedStore
 from maskmend.data.trainset import CaseSet
 from maskmend.engine.events import read_events
 from maskmend.engine.world import World
 from maskmend.methods import Method
+from maskmend.prepare import prepare
+from maskmend.runs.folder import build_method
 from maskmend.types import Trust
-from maskmend.verbs.runs import build_method
 from maskmend.verbs.simulate import simulate
 from maskmend.verbs.train import make_fit
 

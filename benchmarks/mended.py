@@ -36,8 +36,8 @@ from maskmend.functional.views import apply, draw_views, ensemble
 from maskmend.methods.alc import ALC
 from maskmend.methods.gsd_net import GSDNet
 from maskmend.methods.mlb_seg import MLBSeg
+from maskmend.runs.folder import build_method
 from maskmend.types import Batch, Trust
-from maskmend.verbs.runs import build_method
 
 
 def dice(found: Tensor, truth: Tensor) -> float:

@@ -26,8 +26,8 @@ from maskmend.engine import checkpoint
 from maskmend.functional.losses import ce, sym_kl
 from maskmend.functional.select import small_loss
 from maskmend.methods.gsd_net import GSDNet
+from maskmend.runs.folder import build_method
 from maskmend.types import IGNORE
-from maskmend.verbs.runs import build_method
 
 
 @torch.no_grad()

@@ -6,11 +6,13 @@ one of them is asked for.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .data.prepare import prepare
+    from .prepare import prepare
     from .verbs.demo import demo
     from .verbs.evaluate import evaluate
     from .verbs.fuse import fuse
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "demo", "evaluate", "fuse", "predict", "prepare", "simulate", "train"]
 
 _HOMES = {
-    "prepare": ".data.prepare",
+    "prepare": ".prepare",
     "simulate": ".verbs.simulate",
     "train": ".verbs.train",
     "predict": ".verbs.predict",
@@ -45,6 +47,18 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """Where a room has the name of a verb, as ``prepare``, the verb keeps it: ``maskmend.prepare`` is the function,
+    whether or not the room was imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

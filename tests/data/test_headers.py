@@ -12,9 +12,9 @@ import SimpleITK as sitk
 
 from maskmend.data.dataset import check_dataset, open_dataset, write_dataset
 from maskmend.data.formats import read_image, read_label
-from maskmend.data.prepare import prepare
-from maskmend.data.prepare.arrays import read_volume
 from maskmend.errors import InputError
+from maskmend.prepare import prepare
+from maskmend.prepare.arrays import read_volume
 from maskmend.verbs.fuse import fuse
 from maskmend.verbs.simulate import simulate
 

@@ -53,7 +53,7 @@ def test_a_ray_cluster_gives_the_same_table_though_a_worker_is_killed(local: Pat
 def test_submitit_gives_the_same_table(local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through its executor for this machine; SLURM's has the same face."""
     pytest.importorskip("submitit")
-    monkeypatch.setattr("maskmend.bench.execute.POLL_S", 0.2)
+    monkeypatch.setattr("maskmend.runs.execute.POLL_S", 0.2)
     plan = plan_at(tmp_path, **PLAN)
     shutil.copytree(local / "data", tmp_path / "out/data")
     shutil.copy(local / "plan.yaml", tmp_path / "out/plan.yaml")

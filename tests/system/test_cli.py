@@ -272,6 +272,13 @@ def test_verbs_are_functions_of_the_package(verbs: Verbs, monkeypatch: pytest.Mo
     assert {"prepare", "train", "__version__"} <= set(dir(maskmend))
 
 
+@pytest.mark.parametrize("before", ["", "import maskmend.prepare; ", "from maskmend.prepare import recipes; "])
+def test_a_verb_keeps_its_name_where_a_room_has_it_too(before: str) -> None:
+    code = f"{before}import maskmend; from maskmend import prepare as p; print(callable(p), maskmend.prepare is p)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
+
+
 def test_methods_lists_every_method() -> None:
     from maskmend.methods import names
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.data.test_recipes import kvasir
+from tests.prepare.test_recipes import kvasir
 from tests.system.conftest import TINY, maskmend
 from tests.toy import write_toy
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.data.test_recipes import kvasir
+from tests.prepare.test_recipes import kvasir
 from tests.system.conftest import Maskmend
 
-from maskmend.data.prepare.recipes import recipes
+from maskmend.prepare.recipes import recipes
 
 
 def test_the_command_line_lists_asks_and_makes(tmp_path: Path, maskmend: Maskmend) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from maskmend.cli import app
 from maskmend.errors import InputError
 from maskmend.noise import apply, corrupt, make
-from maskmend.verbs.corruption import KINDS, case_rng
+from maskmend.runs.corruption import KINDS, case_rng
 from maskmend.verbs.evaluate import evaluate
 from maskmend.verbs.simulate import simulate
 

@@ -10,7 +10,7 @@ from typing import Any
 from .. import noise
 from ..errors import InputError
 from ..noise import Kind
-from ..verbs.corruption import KINDS
+from ..runs.corruption import KINDS
 from . import reported
 from .measures import DICE, MEASURES
 from .plan import NONE, BenchPlan, NoiseSpec, combinations, fields, settings, with_place

@@ -23,13 +23,13 @@ from ..data.dataset import Case, Dataset, check_dataset, open_dataset
 from ..data.formats import read_label, write_json
 from ..data.layout import is_decathlon, read_json_object
 from ..data.phantom import write_phantom
-from ..data.prepare import prepare
-from ..data.prepare.sources import recognise
 from ..errors import InputError
+from ..prepare import prepare
+from ..prepare.sources import recognise
 from ..progress import track
+from ..runs.simulate import simulate
 from ..texts import read_object
 from ..types import IGNORE, Trust
-from ..verbs.simulate import simulate
 from .deal import Deal
 from .plan import BenchPlan, DataSpec, NoiseSpec, with_place
 

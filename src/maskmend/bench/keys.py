@@ -75,6 +75,16 @@ class Run:
             return found if isinstance(found.get("failed", 0), str | None) else None
         return None
 
+    def failure(self) -> str | None:
+        """Why it failed; None where it did not, or did not end."""
+        return (self.done() or {}).get("failed")
+
+    def run(self) -> None:
+        """Train and measure, as ``run.run_one``."""
+        from .run import run_one
+
+        run_one(self)
+
     def about(self) -> dict[str, Any]:
         """The content of ``run.json``."""
         names = ("dataset", "noise", "method", "preset", "network", "seed", "words", "oracle", "key")

@@ -18,8 +18,8 @@ from pydantic import Field, PrivateAttr
 
 from .. import methods
 from ..config import RunConfig, load_config, parse, read_tree
-from ..data.prepare import THRESHOLD
 from ..errors import InputError
+from ..prepare import THRESHOLD
 from ..texts import shown
 from ..types import Config
 from .measures import DICE

@@ -28,9 +28,10 @@ from ..errors import InputError
 from ..infer.validate import Validation
 from ..methods import Method
 from ..networks import total_stride
+from ..runs.execute import reason
+from ..runs.folder import build_method, check_size, write_run
+from ..runs.train import make_fit
 from ..texts import read_rows
-from ..verbs.runs import build_method, check_size, write_run
-from ..verbs.train import make_fit
 from .keys import Run
 from .measure import Stopwatch, check_slices, of_labels, of_prediction, write_measured
 from .measures import DICE
@@ -60,12 +61,6 @@ def _run_one(run: Run) -> None:
         (run.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
         found = {"epochs": 0, "failed": reason(error)}
     write_json(run.folder / "done.json", {"seconds": round(time.monotonic() - start, 2), "failed": None} | found)
-
-
-def reason(error: BaseException) -> str:
-    """Why it failed, in a line."""
-    said, kind = str(error).strip().partition("\n")[0], type(error).__name__
-    return said if isinstance(error, InputError) else f"{kind}: {said}" if said else kind
 
 
 def _train(run: Run) -> dict[str, Any]:
@@ -101,7 +96,7 @@ def _train(run: Run) -> dict[str, Any]:
 
 
 def _fit(run: Run, world: World) -> tuple[Fit, Validation]:
-    """The loop of ``verbs.train``, with the test cases and their true labels for validation."""
+    """The loop of ``runs.train``, with the test cases and their true labels for validation."""
     true, given = open_dataset(run.true), open_dataset(run.given)
     train, test = run.deal.cases(true, given)
     plan = make_plan(given, train, run.config.data)

@@ -13,7 +13,6 @@ from typing import Any
 from ..bench import scores, tables
 from ..bench.check import check
 from ..bench.data import check_data, make_data
-from ..bench.execute import EngineName, check_engine, execute
 from ..bench.keys import Run, runs_of
 from ..bench.plan import BenchPlan, load_plan, reported_cells
 from ..bench.run import forget_spoilt, scores_of
@@ -21,7 +20,8 @@ from ..config import dump
 from ..data.formats import replacing
 from ..data.lock import LOCK, hold
 from ..errors import InputError
-from .runs import check_folder
+from ..runs.execute import EngineName, check_engine, execute
+from ..runs.folder import check_folder
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from ..data.phantom import write_phantom
 from ..errors import InputError
 from ..metrics import Summary, mean_sd
 from ..metrics.summary import percent
+from ..runs.simulate import SimulationSummary, simulate
+from ..runs.train import train
 from ..types import Config
 from .evaluate import evaluate
 from .picture import Panel, Row, panel, write_picture
 from .predict import predict
-from .simulate import SimulationSummary, simulate
-from .train import train
 
 MARKER = ".maskmend-demo"
 """Lies in every folder that the demo made, and in no other."""

@@ -20,8 +20,8 @@ from ..data.stack import FILE, Volume, read_volumes, stacked
 from ..errors import InputError
 from ..metrics import CaseResult, Scale, Summary, Unit, overlap, surface_distances, surface_metrics
 from ..progress import track
+from ..runs.masks import TABLE, check_lossless, check_names, declared, header_of, label_files, output_of
 from ..types import IGNORE
-from .folders import TABLE, check_lossless, check_names, declared, header_of, label_files, output_of
 
 T = TypeVar("T")
 CURE = "bring it there with --resample, or correct the header that is wrong"

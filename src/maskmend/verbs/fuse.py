@@ -21,8 +21,8 @@ from ..data.scratch import check_new, new_folder
 from ..errors import InputError
 from ..metrics import dice, mean_sd, overlap
 from ..progress import track
+from ..runs.derived import carry, check_endings, copy_beside, in_threads
 from ..types import IGNORE
-from .derived import carry, check_endings, copy_beside, in_threads
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

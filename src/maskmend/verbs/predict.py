@@ -10,7 +10,7 @@ from ..data.images import list_images
 from ..engine.world import launch
 from ..errors import InputError
 from ..infer.predict import predict_files
-from .runs import check_folder, load_run
+from ..runs.folder import check_folder, load_run
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.dataset import Dataset
-from ..data.prepare import THRESHOLD, prepare_recipe
-from ..data.prepare import prepare as of_folder
-from ..data.prepare.recipes import Recipe, find, recipes
 from ..errors import InputError
+from ..prepare import THRESHOLD, prepare_recipe
+from ..prepare import prepare as of_folder
+from ..prepare.recipes import Recipe, find, recipes
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ def prepare(
     """Make an nnU-Net data set at ``output``.
 
     Args:
-        source: a folder that ``data.prepare.prepare`` understands; or, with ``archive``, the name of a recipe. Without
+        source: a folder that ``prepare.prepare`` understands; or, with ``archive``, the name of a recipe. Without
             ``output``, what is said of the recipe is returned, without a source what is said of all.
         archive: of a public data set, as it was downloaded: a folder, or a .zip or .tar.
-        test, threshold, seed: as ``data.prepare.prepare`` takes them; a recipe takes the seed alone.
+        test, threshold, seed: as ``prepare.prepare`` takes them; a recipe takes the seed alone.
         partial: take an archive that is not whole.
         allow_empty: take masks most of which are empty; dataset.json then says that it is right.
 

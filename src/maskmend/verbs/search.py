@@ -17,7 +17,7 @@ from ..data.formats import replacing
 from ..engine.events import read_events
 from ..engine.world import launch
 from ..errors import InputError
-from .train import train
+from ..runs.train import train
 
 QUIET = ("train.log_every=1", "train.validate_every=1000000")
 """What a training of the search does otherwise than the run: it logs each step, and is validated at its end only."""

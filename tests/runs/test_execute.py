@@ -17,13 +17,12 @@ from typing import Any
 
 import pytest
 
-from maskmend.bench import execute as module
 from maskmend.bench.deal import Deal
-from maskmend.bench.execute import _serve, check_engine, execute
 from maskmend.bench.keys import Measuring, Run
-from maskmend.bench.run import reason
 from maskmend.config import RunConfig
 from maskmend.errors import InputError
+from maskmend.runs import execute as module
+from maskmend.runs.execute import _serve, check_engine, execute, reason
 
 
 def a_run(out: Path, name: str) -> Run:
@@ -47,7 +46,7 @@ def pretend(run: Run) -> None:
 
 @pytest.fixture
 def _pretend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "run_one", pretend)
+    monkeypatch.setattr(Run, "run", pretend)
 
 
 @pytest.mark.usefixtures("_pretend")
@@ -84,7 +83,7 @@ def _begin(out: Path, told: Connection) -> None:
 def test_a_worker_ends_with_who_began_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forked = module.get_context("fork")
     monkeypatch.setattr(module, "get_context", lambda name: forked)
-    monkeypatch.setattr(module, "run_one", lambda run: time.sleep(60))
+    monkeypatch.setattr(Run, "run", lambda run: time.sleep(60))
     ours, theirs = forked.Pipe()
     parent = forked.Process(target=_begin, args=(tmp_path, theirs))
     parent.start()
@@ -212,7 +211,7 @@ def test_a_reason_is_one_line() -> None:
 
 def test_a_run_whose_parent_died_before_it_began_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     dead = SimpleNamespace(is_alive=lambda: False, join=Event().wait)
-    monkeypatch.setattr("maskmend.bench.execute.parent_process", lambda: dead)
+    monkeypatch.setattr("maskmend.runs.execute.parent_process", lambda: dead)
     ours, theirs = Pipe()
     ours.send(SimpleNamespace(folder=tmp_path / "runs" / "a"))
     _serve(theirs, None)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError
-from ...progress import track
-from ...texts import shown
-from ..align import aligned, apart
-from ..formats import LOSSY, PICTURES, READ_ONLY, TIFFS, VOLUMES, Array, Picture, ending_of, read_image, read_label
+from ..data.align import aligned, apart
+from ..data.formats import LOSSY, PICTURES, READ_ONLY, TIFFS, VOLUMES, Array, Picture, ending_of, read_image, read_label
+from ..errors import InputError
+from ..progress import track
+from ..texts import shown
 from .sources import Pair, Source
 
 THRESHOLD = 127

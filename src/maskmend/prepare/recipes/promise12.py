@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ...formats import Picture
+from ...data.formats import Picture
 from ..arrays import percentiles, read_scan, resized, structures, to_bytes
 from ..sources import Pair, Source
 from .base import Archive, Recipe, dealt

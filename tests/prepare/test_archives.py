@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskmend.data.prepare import archives
-from maskmend.data.prepare.archives import unpack
 from maskmend.errors import InputError
+from maskmend.prepare import archives
+from maskmend.prepare.archives import unpack
 
 CONTENT = {"a/one.bin": np.random.default_rng(0).bytes(3000), "a/two.bin": b"x" * 5000, "three.txt": b""}
 

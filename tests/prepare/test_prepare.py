@@ -16,9 +16,9 @@ from PIL import Image
 
 from maskmend.data.dataset import case_arrays, check_dataset, open_dataset, write_dataset
 from maskmend.data.formats import Geometry, read_image, read_label, write_image, write_label
-from maskmend.data.prepare import majority, prepare
-from maskmend.data.prepare.survey import MaskRule
 from maskmend.errors import InputError
+from maskmend.prepare import majority, prepare
+from maskmend.prepare.survey import MaskRule
 from maskmend.types import Trust
 from maskmend.verbs.fuse import fuse
 

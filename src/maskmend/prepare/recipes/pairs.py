@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ....errors import InputError
-from ...formats import Array, read_image
-from ...stack import FILE, SLICE, write_volumes
+from ...data.formats import Array, read_image
+from ...data.stack import FILE, SLICE, write_volumes
+from ...errors import InputError
 from ..arrays import FLAT, read_grey, resized
 from ..sources import Pair
 from .base import Archive

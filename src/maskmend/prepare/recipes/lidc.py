@@ -21,9 +21,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ....errors import InputError
-from ...formats import Array
-from ...volumes import simple_itk
+from ...data.formats import Array
+from ...data.volumes import simple_itk
+from ...errors import InputError
 from ..arrays import FLAT, to_bytes, window
 from ..sources import Pair, Source
 from .base import Archive, Recipe, dealt

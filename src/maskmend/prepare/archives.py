@@ -8,8 +8,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from ...errors import InputError
-from ..formats import first_line
+from ..data.formats import first_line
+from ..errors import InputError
 
 PACKED = (".zip", ".tar", ".tar.gz", ".tgz")
 FACTOR, SPARE = 200, 1 << 30

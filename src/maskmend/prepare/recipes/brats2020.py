@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...formats import ending_of, read_label
+from ...data.formats import ending_of, read_label
 from ..arrays import structures
 from ..sources import Pair, Source
 from .base import Archive, Recipe, dealt

@@ -6,8 +6,8 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
-from ....errors import InputError
-from ...layout import nearest
+from ...data.layout import nearest
+from ...errors import InputError
 from .base import Archive, Recipe, open_archive
 
 __all__ = ["Archive", "Recipe", "find", "open_archive", "recipes"]

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
-from ..clutter import meant
-from ..dataset import Case, open_dataset
-from ..formats import ENDINGS, READ_ONLY, ending_of, read_label
-from ..layout import is_decathlon, parse_channels, parse_labels, read_json_object, spelt
+from ..data.clutter import meant
+from ..data.dataset import Case, open_dataset
+from ..data.formats import ENDINGS, READ_ONLY, ending_of, read_label
+from ..data.layout import is_decathlon, parse_channels, parse_labels, read_json_object, spelt
+from ..errors import InputError
 
 MASK_SUFFIX = re.compile(r"[._ -](masks?|segmentation|seg|labels?|gt)$", re.IGNORECASE)
 SUFFIXES = "_mask, _masks, _seg, _segmentation, _label, _labels or _gt"

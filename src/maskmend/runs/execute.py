@@ -1,4 +1,4 @@
-"""Where the runs of a benchmark run: processes of this machine, a Ray cluster, or SLURM. All call ``run.run_one``."""
+"""Where tasks run, as the runs of a benchmark: processes of this machine, a Ray cluster, or SLURM."""
 
 from __future__ import annotations
 
@@ -14,18 +14,47 @@ from itertools import islice
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from threading import Thread
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from ..errors import InputError
 from ..progress import track
 from ..texts import shown
-from .keys import Run
-from .run import reason, run_one
 
 EngineName = Literal["local", "ray", "slurm"]
-Ended = tuple[Run, str | None]
-"""A run, and why it ended without a word of its own: None if it left ``done.json``."""
+
+
+class Task(Protocol):
+    """What can be run anywhere: a frozen dataclass that can be pickled.
+
+    key: no other task has it. name: as a person calls it. folder: where it writes, log.txt among it. out: of all tasks.
+    device, threads: where it runs.
+    """
+
+    device: str
+    threads: int | None
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def out(self) -> Path: ...
+
+    def run(self) -> None:
+        """Do it; from where it was stopped, if it was."""
+        ...
+
+    def failure(self) -> str | None:
+        """Why it ended, in its own words, if it failed."""
+        ...
+
+
+Ended = tuple[Any, str | None]
+"""A task, and why it ended without a word of its own: None if it came to its end."""
 POLL_S = 5.0
 """Between two looks at the jobs of a cluster."""
 RETRIES = 3
@@ -50,7 +79,7 @@ def check_engine(engine: str, options: Mapping[str, Any] | None = None) -> None:
 
 
 def execute(
-    runs: Sequence[Run],
+    runs: Sequence[Any],
     engine: EngineName = "local",
     jobs: int | None = None,
     device: str = "auto",
@@ -87,11 +116,17 @@ def _told(ended: Iterator[Ended], total: int) -> Iterator[Ended]:
     start = time.monotonic()
     for number, (run, crash) in enumerate(track(ended, "Running", total=total), start=1):
         left = (time.monotonic() - start) / number * (total - number)
-        failed = crash or (run.done() or {}).get("failed")
+        failed = crash or run.failure()
         how = f"failed: {failed}" if failed else "done"
         if failed or not sys.stderr.isatty():
             print(f"{number}/{total} {run.name}: {how} (about {left / 60:.1f} min left)", file=sys.stderr, flush=True)
         yield run, crash
+
+
+def reason(error: BaseException) -> str:
+    """Why it failed, in a line."""
+    said, kind = str(error).strip().partition("\n")[0], type(error).__name__
+    return said if isinstance(error, InputError) else f"{kind}: {said}" if said else kind
 
 
 def _tried(work: Callable[[], object]) -> str | None:
@@ -106,14 +141,14 @@ def _tried(work: Callable[[], object]) -> str | None:
 # --- this machine -----------------------------------------------------------------------------------------------------
 
 
-def _local(runs: Sequence[Run], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
+def _local(runs: Sequence[Any], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
     """Processes that take one run after the other. One that dies takes its run down alone, and is replaced."""
     if jobs == 0:
         for run in runs:
-            yield run, _tried(partial(run_one, run))
+            yield run, _tried(run.run)
         return
     rest, gpus = iter(runs), _gpus(runs[0].device)
-    busy: dict[Connection, tuple[BaseProcess, Run]] = {}
+    busy: dict[Connection, tuple[BaseProcess, Any]] = {}
     try:
         for number in range(min(jobs or 1, len(runs))):
             _hand(_start(gpus[number % len(gpus)] if gpus else None), next(rest), busy)
@@ -134,7 +169,7 @@ def _local(runs: Sequence[Run], jobs: int | None, options: Mapping[str, Any]) ->
             process.terminate()
 
 
-def _hand(worker: tuple[Connection, BaseProcess], run: Run, busy: dict[Connection, tuple[BaseProcess, Run]]) -> None:
+def _hand(worker: tuple[Connection, BaseProcess], run: Any, busy: dict[Connection, tuple[BaseProcess, Any]]) -> None:
     pipe, process = worker
     with suppress(OSError):  # it is dead already: its end of the pipe says so when it is waited for
         pipe.send(run)
@@ -170,7 +205,7 @@ def _serve(pipe: Connection, gpu: str | None) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     while parent is None or parent.is_alive():  # it may have died while this process began
         try:
-            run: Run | None = pipe.recv()
+            run: Any | None = pipe.recv()
         except (EOFError, OSError):  # who started it is gone
             return
         if run is None:
@@ -185,13 +220,13 @@ def _end_with(parent: BaseProcess | None) -> None:
         os._exit(1)
 
 
-def logged(run: Run) -> None:
-    """``run_one`` in a process of its own: what it prints goes to the end of the run's log.txt."""
+def logged(run: Any) -> None:
+    """The task in a process of its own: what it prints goes to the end of the run's log.txt."""
     run.folder.mkdir(parents=True, exist_ok=True)
     with (run.folder / "log.txt").open("a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    run_one(run)
+    run.run()
     sys.stdout.flush()
 
 
@@ -208,7 +243,7 @@ def _gpus(device: str) -> list[str]:
 # --- clusters ---------------------------------------------------------------------------------------------------------
 
 
-def _ray(runs: Sequence[Run], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
+def _ray(runs: Sequence[Any], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
     """A task a run, on the cluster that Ray finds (RAY_ADDRESS), or on one of its own on this machine.
 
     ``options`` are those of ``ray.remote``. A task whose worker dies is begun again elsewhere by Ray, and goes on from
@@ -231,7 +266,7 @@ def _ray(runs: Sequence[Run], jobs: int | None, options: Mapping[str, Any]) -> I
             waiting[remote.remote(following)] = following
 
 
-def _slurm(runs: Sequence[Run], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
+def _slurm(runs: Sequence[Any], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
     """An array of jobs, one a run, waited for. ``options`` are those of submitit: ``slurm_partition``, …, and
     ``cluster=local``, which tries it on this machine."""
     submitit: Any = import_module("submitit")
@@ -255,5 +290,5 @@ def _slurm(runs: Sequence[Run], jobs: int | None, options: Mapping[str, Any]) ->
             time.sleep(POLL_S)
 
 
-Engine = Callable[[Sequence[Run], int | None, Mapping[str, Any]], Iterator[Ended]]
+Engine = Callable[[Sequence[Any], int | None, Mapping[str, Any]], Iterator[Ended]]
 ENGINES: dict[str, Engine] = {"local": _local, "ray": _ray, "slurm": _slurm}

@@ -19,12 +19,12 @@ from PIL import Image
 from maskmend.data.dataset import Case, Dataset, check_dataset, open_dataset
 from maskmend.data.formats import Picture, read_image, read_label
 from maskmend.data.layout import read_supervision
-from maskmend.data.prepare import prepare_recipe
-from maskmend.data.prepare.recipes import find, recipes
-from maskmend.data.prepare.recipes.base import dealt
-from maskmend.data.prepare.recipes.la2018 import TEST
-from maskmend.data.prepare.sources import Pair
 from maskmend.errors import InputError
+from maskmend.prepare import prepare_recipe
+from maskmend.prepare.recipes import find, recipes
+from maskmend.prepare.recipes.base import dealt
+from maskmend.prepare.recipes.la2018 import TEST
+from maskmend.prepare.sources import Pair
 from maskmend.types import Trust
 
 

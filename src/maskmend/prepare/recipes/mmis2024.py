@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ....errors import InputError
-from ...formats import Array
+from ...data.formats import Array
+from ...errors import InputError
 from ..arrays import FLAT, read_h5, resized, structures
 from ..sources import Pair, Source
 from .base import Archive, Recipe

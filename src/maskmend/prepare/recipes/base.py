@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from ....errors import InputError
-from ....progress import track
-from ...formats import Array, Geometry, write_image, write_label
+from ...data.formats import Array, Geometry, write_image, write_label
+from ...errors import InputError
+from ...progress import track
 from ..archives import PACKED, unpack
 from ..sources import Pair, Source
 from ..survey import THRESHOLD, MaskRule, read_mask, rule_of, values_in

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
-from ..formats import Array, Geometry, Picture, first_line, read_image
-from ..volumes import decode_volume, simple_itk
+from ..data.formats import Array, Geometry, Picture, first_line, read_image
+from ..data.volumes import decode_volume, simple_itk
+from ..errors import InputError
 
 FLAT = Geometry((1.0, 1.0))
 """Of a picture whose pixels have no size in mm, or lost it when it was squeezed."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...formats import Geometry, Picture
+from ...data.formats import Geometry, Picture
 from ..arrays import cut, extent, percentiles, read_h5, read_scan, resized, structures, to_bytes
 from ..sources import Pair, Source
 from .base import Archive, Recipe, parted

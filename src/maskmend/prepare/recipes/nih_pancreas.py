@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ....errors import InputError
-from ...formats import Array, Picture, read_label
+from ...data.formats import Array, Picture, read_label
+from ...errors import InputError
 from ..arrays import cut, extent, read_series, resampled, structures
 from ..sources import Pair, Source
 from .base import Archive, Recipe, parted

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ....errors import InputError
-from ...formats import Array
+from ...data.formats import Array
+from ...errors import InputError
 from ..arrays import FLAT, resized, united
 from ..sources import Pair, Source
 from .base import Archive, Recipe, dealt

@@ -9,13 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError
-from ...progress import track
-from ...texts import case_name
-from ..align import aligned
-from ..dataset import Dataset, open_dataset, write_dataset
-from ..empty import KEY, MOST, check_masks
-from ..formats import (
+from ..data.align import aligned
+from ..data.dataset import Dataset, open_dataset, write_dataset
+from ..data.empty import KEY, MOST, check_masks
+from ..data.formats import (
     PICTURES,
     SEGMENTS,
     TIFFS,
@@ -25,9 +22,12 @@ from ..formats import (
     write_image,
     write_label,
 )
-from ..fusion import majority
-from ..headers import check_data_files
-from ..scratch import check_new, new_folder, scratch
+from ..data.fusion import majority
+from ..data.headers import check_data_files
+from ..data.scratch import check_new, new_folder, scratch
+from ..errors import InputError
+from ..progress import track
+from ..texts import case_name
 from . import recipes
 from .sources import Pair, Source, recognise
 from .survey import THRESHOLD, Channels, MaskRule, channels_of, file_ending, mask_rule, read_all
