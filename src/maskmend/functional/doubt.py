@@ -1,0 +1,135 @@
+"""How far given labels are doubted by predicted probabilities: scores of cases and voxels, and when to redraw.
+
+``prob`` is (N, K, *S) float, K classes with the background first, summing to one; ``label`` is (N, *S) int64. Voxels of
+``IGNORE`` count nowhere. A score is higher where a label is worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..types import IGNORE
+
+CUT = 0.1
+"""Regret from which a mask is clearly not the judge's."""
+SURE = 0.8
+"""Dice that a judge must expect of its own mask before it may replace a given one."""
+SOFTMIN_TEMPERATURE = 0.1
+"""cleanlab's."""
+MOST_SURE = 0.9
+"""Confidence of a mask that came without probabilities."""
+TEMPERATURES = torch.linspace(-1.0, 2.5, 71).exp()
+
+
+def soft_dice(prob: Tensor, label: Tensor) -> Tensor:
+    """Soft Dice of each foreground class with a mask, (N, K - 1); one voxel of smoothing, so 1 where both are empty."""
+    known = label != IGNORE
+    columns = []
+    for k in range(1, prob.shape[1]):
+        p, y = prob[:, k], label == k
+        both, own = (torch.where(where, p, 0).flatten(1).sum(1) for where in (y, known))
+        columns.append((2 * both + 1) / (own + y.flatten(1).sum(1) + 1))
+    return torch.stack(columns, 1)
+
+
+def predicted(prob: Tensor, label: Tensor) -> Tensor:
+    """The most probable class (N, *S), ``IGNORE`` where the label is."""
+    return torch.where(label == IGNORE, IGNORE, prob.argmax(1))
+
+
+def certainty(prob: Tensor, label: Tensor) -> Tensor:
+    """The Dice that a judge expects of its own mask, (N,): the mean over foreground classes."""
+    return soft_dice(prob, predicted(prob, label)).mean(1)
+
+
+def regret(prob: Tensor, label: Tensor) -> Tensor:
+    """How much more Dice the judge expects of its own mask than of the given one, (N,) in [0, 1]."""
+    return (soft_dice(prob, predicted(prob, label)) - soft_dice(prob, label)).mean(1).clamp(0, 1)
+
+
+def margin(prob: Tensor, label: Tensor) -> Tensor:
+    """(N,): what the given classes lack to the most probable ones, summed, over the voxels of either's objects."""
+    known = label != IGNORE
+    lost = torch.where(known, prob.amax(1) - given(prob, label), 0)
+    objects = known & ((label > 0) | (prob.argmax(1) > 0))
+    return lost.flatten(1).sum(1) / objects.flatten(1).sum(1).clamp_min(1)
+
+
+def given(prob: Tensor, label: Tensor) -> Tensor:
+    """Probability of the given class, (N, *S); of the background where nobody annotated."""
+    return prob.gather(1, label.clamp_min(0).unsqueeze(1)).squeeze(1)
+
+
+def voxels(prob: Tensor, label: Tensor) -> Tensor:
+    """Doubt of each voxel, (N, *S) in [0, 1]: 1 - p of the given class, times the root of the case's ``margin``."""
+    case = margin(prob, label).clamp(0, 1).sqrt().view(-1, *[1] * (label.ndim - 1))
+    return torch.where(label != IGNORE, (1 - given(prob, label)) * case, 0)
+
+
+def cross_entropy(prob: Tensor, label: Tensor) -> Tensor:
+    """Mean over voxels, (N,)."""
+    known = label != IGNORE
+    lost = torch.where(known, -given(prob, label).clamp_min(1e-6).log(), 0)
+    return lost.flatten(1).sum(1) / known.flatten(1).sum(1).clamp_min(1)
+
+
+def softmin(prob: Tensor, label: Tensor) -> Tensor:
+    """cleanlab's score of an image, turned round, (N,): one less the mean probability of the given classes, in which
+    the least probable weigh most (Lad and Mueller, arXiv 2307.05080)."""
+    rows = []
+    for p, y in zip(given(prob, label), label, strict=True):
+        own = p[y != IGNORE].double()
+        rows.append(1 - (own * ((1 - own) / SOFTMIN_TEMPERATURE).softmax(0)).sum())
+    return torch.stack(rows).float()
+
+
+def wrong(prob: Tensor, label: Tensor) -> Tensor:
+    """Voxels of each given class believed to be another, (N, K): what it lacks to the most probable one, summed."""
+    lost = torch.where(label != IGNORE, prob.amax(1) - given(prob, label), 0).flatten(1)
+    return torch.stack([torch.where((label == k).flatten(1), lost, 0).sum(1) for k in range(prob.shape[1])], 1)
+
+
+def redraw(regret: float, certainty: float) -> bool:
+    """Whether a whole mask becomes the judge's: it is clearly another, and the judge is sure of its own. Pixel by pixel
+    right masks were harmed, and without the second condition where judges are weak."""
+    return regret > CUT and certainty > SURE
+
+
+# --- predictions from elsewhere ---------------------------------------------------------------------------------------
+
+
+def from_mask(label: np.ndarray, classes: int, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Probabilities (K, *S) float32 of a mask (*S) that came without any: logistic in the distance to its boundary, one
+    voxel wide, at most ``MOST_SURE``; the rest goes to the other classes there are, by their own distances."""
+    from edt import edt
+
+    there = [k for k in range(classes) if (label == k).any()] or [0]
+    prob = np.zeros((classes, *label.shape), np.float32)
+    step = float(min(spacing_mm))
+    for k in there:
+        inside = np.ascontiguousarray(label == k)
+        signed = edt(inside, anisotropy=tuple(spacing_mm)) - edt(~inside, anisotropy=tuple(spacing_mm))
+        steps = np.clip((signed - np.sign(signed) * step / 2) / step, -30, 30)  # the boundary is between two voxels
+        prob[k] = 1 / (1 + np.exp(-steps))
+    prob /= prob.sum(0)
+    own = np.arange(classes).reshape(-1, *[1] * label.ndim) == prob.argmax(0)
+    top = np.minimum(prob.max(0), MOST_SURE)
+    others = np.where(own, 0, prob + np.float32(1e-6))
+    return np.where(own, top, others * ((1 - top) / others.sum(0))).astype(np.float32)
+
+
+def sharpened(prob: Tensor, temperature: float) -> Tensor:
+    """softmax(log p / T), (N, K, *S): flatter where T > 1 (Guo et al., ICML 2017)."""
+    return (prob.clamp_min(1e-6).log() / temperature).softmax(1)
+
+
+def temperature(prob: Tensor, label: Tensor) -> float:
+    """The one of ``TEMPERATURES`` (e^-1 to e^2.5) under which labels are likeliest. ``prob`` is (M, K), of voxels near
+    boundaries that the judge had not learnt from, ``label`` is (M,)."""
+    logs = prob.clamp_min(1e-6).log()
+    losses = [torch.nn.functional.cross_entropy(logs / t, label, ignore_index=IGNORE) for t in TEMPERATURES]
+    return float(TEMPERATURES[int(torch.stack(losses).argmin())])

@@ -1,0 +1,98 @@
+"""Scores of doubt, against hand-worked numbers, cleanlab itself, and what must not matter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from maskmend.functional import doubt
+from maskmend.types import IGNORE
+
+SCORES = ("regret", "margin", "softmin", "cross_entropy", "certainty")
+
+
+def example(n: int = 4, k: int = 3, size: int = 8) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    prob = (3 * torch.randn(n, k, size, size, generator=generator)).softmax(1)
+    return prob, torch.randint(0, k, (n, size, size), generator=generator)
+
+
+def test_by_hand() -> None:
+    """One column is given, two are predicted: Dice of P with its own mask against that with the given one."""
+    p = torch.tensor([0.9, 0.8, 0.1, 0.0]).expand(4, 4)
+    prob = torch.stack([1 - p, p]).unsqueeze(0)
+    label = torch.tensor([1, 0, 0, 0]).expand(1, 4, 4)
+    own = (2 * 4 * (0.9 + 0.8) + 1) / (4 * 1.8 + 8 + 1)
+    given = (2 * 4 * 0.9 + 1) / (4 * 1.8 + 4 + 1)
+    assert doubt.certainty(prob, label).item() == pytest.approx(own)
+    assert doubt.regret(prob, label).item() == pytest.approx(own - given)
+    assert doubt.margin(prob, label).item() == pytest.approx(4 * (0.8 - 0.2) / 8)
+    expected = np.tile(np.sqrt(0.3) * np.array([0.1, 0.8, 0.1, 0.0]), (4, 1))
+    np.testing.assert_allclose(doubt.voxels(prob, label)[0], expected, atol=1e-6)
+    np.testing.assert_allclose(doubt.wrong(prob, label), [[4 * 0.6, 0]], atol=1e-6)
+
+
+def test_softmin_is_cleanlabs() -> None:
+    rank = pytest.importorskip("cleanlab.segmentation.rank")
+    prob, label = example()
+    theirs, _ = rank.get_label_quality_scores(label.numpy(), prob.numpy(), method="softmin", verbose=False)
+    np.testing.assert_allclose(1 - doubt.softmin(prob, label), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_what_nobody_annotated_does_not_matter(name: str) -> None:
+    prob, label = example()
+    label[:, :, 4:] = IGNORE
+    score = getattr(doubt, name)
+    other = prob.clone()
+    other[..., 4:] = other[..., 4:].flip(1)
+    torch.testing.assert_close(score(prob, label), score(other, label))
+    torch.testing.assert_close(score(prob, label), score(prob[..., :4], label[..., :4]))
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_the_order_of_classes_does_not_matter(name: str) -> None:
+    prob, label = example()
+    swapped = torch.where(label > 0, 3 - label, label)
+    score = getattr(doubt, name)
+    torch.testing.assert_close(score(prob, label), score(prob[:, [0, 2, 1]], swapped))
+
+
+@pytest.mark.parametrize("name", ["regret", "margin", "certainty"])
+def test_more_background_does_not_matter(name: str) -> None:
+    prob, label = example()
+    sure = torch.zeros_like(prob)
+    sure[:, 0] = 1
+    score = getattr(doubt, name)
+    wide = torch.cat([prob, sure], 2), torch.cat([label, torch.zeros_like(label)], 1)
+    torch.testing.assert_close(score(*wide), score(prob, label))
+
+
+def test_a_mask_is_most_probable_where_it_is() -> None:
+    label = np.zeros((12, 12), int)
+    label[2:8, 3:9], label[4:6, 4:6] = 1, 3
+    prob = doubt.from_mask(label, 4, (1.0, 1.0))
+    assert prob.dtype == np.float32
+    np.testing.assert_allclose(prob.sum(0), 1, atol=1e-5)
+    assert (prob.argmax(0) == label).all()
+    assert prob.max() <= doubt.MOST_SURE + 1e-6
+    assert prob[1, 2, 5] < prob[1, 3, 6] < prob[1, 6, 7] + 1e-6, "surer inside"
+    empty = doubt.from_mask(np.zeros((3, 3), int), 2, (1.0, 1.0))
+    np.testing.assert_allclose(empty[0], doubt.MOST_SURE, atol=1e-6)
+
+
+def test_the_temperature_that_was_put_in_is_found() -> None:
+    generator = torch.Generator().manual_seed(0)
+    true = (2 * torch.randn(20000, 3, generator=generator)).softmax(1)
+    label = torch.multinomial(true, 1, generator=generator)[:, 0]
+    label[:5000] = IGNORE
+    found = doubt.temperature(doubt.sharpened(true, 1 / 3), label)
+    assert found == pytest.approx(3, rel=0.08)
+
+
+def test_only_a_sure_judge_redraws() -> None:
+    assert doubt.redraw(0.2, 0.9)
+    assert not doubt.redraw(0.2, 0.7)
+    assert not doubt.redraw(0.05, 0.95)
