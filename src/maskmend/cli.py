@@ -228,10 +228,18 @@ def evaluate(
         typer.Option(metavar="DATASET", help="Whose dataset.json names classes; by default the one near REFERENCES."),
     ] = None,
 ) -> None:
-    """Dice and Jaccard of predicted masks, per case and class, and distances between surfaces."""
-    from .verbs.evaluate import evaluate
+    """Dice and Jaccard of predicted masks, per case and class, and distances between surfaces.
+
+    Of an audit instead of PREDICTIONS: how well it ranks, places and mends what is wrong, where the truth is known.
+    """
+    from .audit.store import is_audit
+    from .verbs.evaluate import evaluate, grade
 
     asked: dict[str, Any] = {"surface": surface, "tolerance_mm": tolerance_mm, "resample": resample}
+    if is_audit(predictions):
+        if surface or resample or dataset:
+            raise InputError("--surface, --resample and --dataset are of predicted masks; leave them out for an audit.")
+        return show(grade(predictions, references, output).table())
     show(evaluate(predictions, references, output, dataset=dataset, **asked).table())
 
 
