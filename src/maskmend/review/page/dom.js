@@ -1,0 +1,43 @@
+// Elements are made here and nowhere else. Text becomes text nodes: a name of a case is never read as HTML.
+
+/** An element; `on…` are listeners, other props are set, or written as attributes where the element has no such prop. */
+export function el(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name in node) node[name] = value;
+    else node.setAttribute(name, value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+export const button = (text, onclick, props = {}) => el("button", { type: "button", onclick, ...props }, text);
+
+/** A button with its key beside it. */
+export const keyed = (text, key, onclick, props = {}) =>
+  button([el("span", {}, text), el("kbd", {}, key)], onclick, { "aria-keyshortcuts": key, ...props });
+
+/** A labelled choice; options are [value, text]. The keyboard goes back to the page once something is chosen. */
+export function choice(name, options, value, onchoose) {
+  const select = el("select", { "aria-label": name }, options.map(([v, text]) => el("option", { value: v }, text)));
+  select.value = value;
+  select.addEventListener("change", () => (onchoose(select.value), select.blur()));
+  return el("label", { className: "choice" }, el("span", {}, name), select);
+}
+
+/** Shows a dialog, and resolves with what `button` closed it ("" by Escape). */
+export function dialog(title, content, buttons) {
+  const form = el("form", { method: "dialog" }, el("h2", {}, title), content,
+    el("p", { className: "row" }, buttons.map(([value, text]) => el("button", { value }, text))));
+  const box = el("dialog", { "aria-label": title }, form);
+  document.body.append(box);
+  box.showModal();
+  return new Promise((resolve) => box.addEventListener("close", () => (box.remove(), resolve(box.returnValue))));
+}
+
+export const words = (kind) => kind.replaceAll("_", " ");
+export const $ = (id) => document.getElementById(id);
+
+/** Says a sentence at the foot of the page, and to those who do not see it. */
+export const say = (sentence) => ($("said").textContent = sentence);

@@ -1,0 +1,142 @@
+// The pen: what the mouse does on a plane becomes marked voxels, at once on the screen and, as runs, in the journal.
+
+import { COLOURS } from "./view.js";
+import { fillPolygon, flood, runsOf, stamp } from "./grid.js";
+
+export const TOOLS = [["brush", "b", "Brush"], ["eraser", "e", "Eraser"], ["polygon", "g", "Polygon"],
+  ["superpixel", "s", "Superpixel"], ["fill", "f", "Fill"]];
+const NOBODY = 65535; // a voxel that nobody annotated, in a plane of labels
+
+/** Writes runs into a plane of labels. */
+export function apply(label, cols, runs, ignore) {
+  for (const [row, from, to, value] of runs) label.fill(value === ignore ? NOBODY : value, row * cols + from, row * cols + to);
+}
+
+export class Pen {
+  mask = null; // voxels under the stroke that is being drawn
+  points = []; // corners of the polygon that is being drawn
+  #last = null;
+  #over = null;
+
+  /** setting: {tool, brush, value, ignore}, read at each use. superpixels() -> Promise of Uint32Array.
+   *  stroke(runs, tool) is called at the end of each. */
+  constructor(view, setting, superpixels, stroke) {
+    Object.assign(this, { view, setting, superpixels, stroke });
+  }
+
+  get value() {
+    return this.setting.tool === "eraser" ? 0 : this.setting.value;
+  }
+
+  down(event) {
+    const at = this.view.at(event), { tool } = this.setting;
+    if (tool === "polygon") {
+      if (this.points.length > 2 && (event.detail > 1 || this.#near(event, this.points[0]))) return this.finish();
+      this.points.push(at);
+      return this.view.draw();
+    }
+    this.mask = new Uint8Array(this.view.rows * this.view.cols);
+    this.#last = at;
+    if (tool === "brush" || tool === "eraser") this.#mark(at);
+    else if (this.view.inside(at)) this.#click(tool, at.map(Math.floor));
+  }
+
+  move(event) {
+    this.#over = event;
+    const { tool } = this.setting;
+    if (this.mask && (tool === "brush" || tool === "eraser")) {
+      for (const part of event.getCoalescedEvents?.() ?? [event]) this.#mark(this.view.at(part));
+    } else if (tool === "polygon" && event.buttons & 1 && this.points.length) {
+      if (!this.#near(event, this.points.at(-1))) this.points.push(this.view.at(event));
+    }
+    this.view.draw();
+  }
+
+  up() {
+    const { tool } = this.setting;
+    if (this.mask && (tool === "brush" || tool === "eraser")) this.#end();
+  }
+
+  leave() {
+    this.#over = null;
+    this.view.draw();
+  }
+
+  /** Closes the polygon. */
+  finish() {
+    if (this.points.length < 3) return;
+    this.mask = new Uint8Array(this.view.rows * this.view.cols);
+    fillPolygon(this.mask, this.view.grid, this.points);
+    this.points = [];
+    this.#end();
+  }
+
+  /** Forgets what is not saved yet; whether there was anything. */
+  cancel() {
+    const open = this.points.length > 0 || this.mask !== null;
+    this.points = [];
+    this.mask = null;
+    return open;
+  }
+
+  /** The stroke under the pen, over a plane of labels that has just been loaded. */
+  overlay(label) {
+    if (this.mask) apply(label, this.view.cols, this.#runs(), this.setting.ignore);
+  }
+
+  #near(event, point) {
+    const [r, c] = this.view.at(event), [r2, c2] = this.view.at({ clientX: event.clientX + 8, clientY: event.clientY + 8 });
+    return Math.abs(r - point[0]) < Math.abs(r2 - r) && Math.abs(c - point[1]) < Math.abs(c2 - c);
+  }
+
+  #runs() {
+    return runsOf(this.mask, this.view.grid, this.value);
+  }
+
+  #mark(at) {
+    const { step, grid } = this.view;
+    stamp(this.mask, grid, this.#last, at, (this.setting.brush / 2) * Math.min(...step), step);
+    this.#last = at;
+    this.#show();
+  }
+
+  async #click(tool, at) {
+    const mask = this.mask, { view } = this, { data } = view;
+    if (tool === "fill") flood(mask, view.grid, data.labels.current, at);
+    else {
+      const parts = await this.superpixels();
+      if (!parts || mask !== this.mask || data.labels !== view.data?.labels) return;
+      const chosen = parts[at[0] * view.cols + at[1]];
+      parts.forEach((part, i) => (mask[i] = part === chosen));
+    }
+    this.#end();
+  }
+
+  #show() {
+    if (!this.view.data) return;
+    this.overlay(this.view.data.labels.current);
+    this.view.trace();
+  }
+
+  #end() {
+    this.#show();
+    const runs = this.#runs();
+    this.mask = null;
+    if (runs.length) this.stroke(runs, this.setting.tool);
+  }
+
+  /** The ring of the brush, or the polygon so far. */
+  preview(lines, matrix) {
+    const path = new Path2D(), { view } = this, over = this.#over && view.at(this.#over);
+    if (this.points.length) {
+      for (const [r, c] of over ? [...this.points, over] : this.points) path.lineTo(c, r);
+      path.closePath();
+    } else if (over && (this.setting.tool === "brush" || this.setting.tool === "eraser")) {
+      const radius = (this.setting.brush / 2) * Math.min(...view.step);
+      path.ellipse(over[1], over[0], radius / view.step[1], radius / view.step[0], 0, 0, 2 * Math.PI);
+    }
+    const moved = new Path2D();
+    moved.addPath(path, matrix);
+    view.line(lines, moved, this.value ? COLOURS.current : "#ffffff", 1.25);
+  }
+}
