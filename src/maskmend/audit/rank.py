@@ -1,0 +1,176 @@
+"""Who comes first, which masks may be redrawn, and what a person is told of the data set as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..functional.doubt import CUT, redraw
+from .store import Doubted, Finding, Judge, Row, Share
+
+Hint = Literal["redraw", "review", "fine"]
+SURE = 0.9
+"""Confidence from which a check's finding alone asks for a review."""
+WEAK = 0.8
+"""Mean Dice that a judge expects of its own masks, below which it had better not redraw any."""
+DRAWS = 1000
+LEAST = 5
+"""Differing cases of a hundred that even careful labels have."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a judge says of one label.
+
+    scores: name -> higher is worse. certainty: the Dice it expects of its own mask. dice: of its mask with the label.
+    wrong, voxels: name of a class -> voxels of it believed wrong, and given.
+    """
+
+    doubt: float
+    certainty: float
+    dice: float
+    scores: Mapping[str, float] = field(default_factory=dict)
+    wrong: Mapping[str, float] = field(default_factory=dict)
+    voxels: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def redraw(self) -> bool:
+        """Whether automatic mending takes the judge's mask instead of the label."""
+        return bool(redraw(self.doubt, self.certainty))
+
+
+def suspicion(found: Sequence[Doubted | Finding]) -> float:
+    """How sure the checks of a label are that something is wrong with it, in [0, 1]: the surest of them."""
+    return max((each.confidence for each in found if each.source == "check"), default=0.0)
+
+
+def hint(judged: Judged | None, checks: float) -> Hint:
+    """What to do about a case."""
+    if judged is not None and judged.redraw:
+        return "redraw"
+    doubted = checks >= SURE or (judged is not None and judged.doubt > CUT)
+    return "review" if doubted else "fine"
+
+
+def ordered(cases: Sequence[str], judged: Mapping[str, Judged], found: Mapping[str, Sequence[Finding]]) -> list[Row]:
+    """The rows of ``audit.csv``, the most doubtful case first.
+
+    Where a judge saw a case its doubt is the judge's; cases that no judge saw follow in the order of their checks, of
+    which the surest is their doubt where nobody judged anything. A label that cannot be used at all comes first.
+    """
+    checks = {case: suspicion(found[case]) for case in cases}
+    broken = {case for case in cases if any(f.kind == "file" and f.confidence == 1 for f in found[case])}
+    doubt = {case: judged[case].doubt if case in judged else None if judged else checks[case] for case in cases}
+    doubt |= dict.fromkeys(broken, 1.0)
+    names = sorted(cases, key=lambda case: (-1.0 if (d := doubt[case]) is None else d, checks[case]), reverse=True)
+    names.sort(key=lambda case: case not in broken)
+    return [_row(case, rank, doubt[case], judged.get(case), found[case]) for rank, case in enumerate(names, 1)]
+
+
+def _row(case: str, rank: int, doubt: float | None, judged: Judged | None, found: Sequence[Finding]) -> Row:
+    worst = max(found, key=lambda f: f.confidence * max(f.voxels, 1), default=None)
+    checks = suspicion(found)
+    volumes, depths = [f.volume_ml for f in found if f.volume_ml], [f.depth_mm for f in found if f.depth_mm]
+    return Row(
+        case=case,
+        rank=rank,
+        doubt=doubt,
+        hint=hint(judged, checks),
+        classes=tuple(sorted({f.class_ for f in found})),
+        findings=len(found),
+        worst_kind=worst.kind if worst else None,
+        worst_slice=worst.slice if worst else None,
+        volume_ml=sum(volumes) if volumes else None,
+        depth_mm=max(depths) if depths else None,
+        scores={**(judged.scores if judged else {}), "checks": checks},
+    )
+
+
+# --- the data set -----------------------------------------------------------------------------------------------------
+
+
+def shares_wrong(judged: Sequence[Judged], seed: int = 0) -> dict[str, Share]:
+    """Of each class, the share of its voxels believed wrong (tau), with a 95 % bootstrap interval over cases."""
+    classes = list(dict.fromkeys(name for each in judged for name in each.voxels))
+    draws = np.random.default_rng(seed).integers(0, len(judged), (DRAWS, len(judged))) if judged else None
+    found = {}
+    for name in classes:
+        wrong = np.array([each.wrong.get(name, 0.0) for each in judged])
+        voxels = np.array([each.voxels.get(name, 0) for each in judged], float)
+        assert draws is not None
+        values = _ratio(wrong[draws].sum(1), voxels[draws].sum(1))
+        low, high = np.quantile(values, [0.025, 0.975])
+        found[name] = Share(value=float(_ratio(wrong.sum(), voxels.sum())), low=float(low), high=float(high))
+    return found
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.minimum(np.asarray(part) / np.maximum(whole, 1), 1.0)
+
+
+def looks_clean(judged: Sequence[Judged]) -> bool:
+    """Whether no more labels differ from what the judge expects than of careful raters: at most ``LEAST`` of 100."""
+    return bool(judged) and sum(each.doubt > CUT for each in judged) <= LEAST / 100 * len(judged)
+
+
+def weak(judged: Sequence[Judged]) -> bool:
+    """Whether the judge had better not redraw: it is not sure of its own masks."""
+    return bool(judged) and float(np.mean([each.certainty for each in judged])) < WEAK
+
+
+def sentences(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[Judge]) -> list[str]:
+    """What a person is told first, in whole sentences."""
+    return [*_of_files(rows), *_of_judges(rows, judged, judges), *_of_checks(rows, bool(judged))]
+
+
+def _of_files(rows: Sequence[Row]) -> list[str]:
+    broken = [row.case for row in rows if row.worst_kind == "file"]
+    return [f"{counted(len(broken), 'file')} cannot be used as they are: {listed(broken)}."] if broken else []
+
+
+def _of_judges(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[Judge]) -> list[str]:
+    if not judged:
+        return ["No network judged these labels; add --cross 2 to train some that do."]
+    said = []
+    differing = sum(each.doubt > CUT for each in judged)
+    redrawn = sum(row.hint == "redraw" for row in rows)
+    if looks_clean(judged):
+        said.append("These labels look clean: hardly any differs from what the networks expect of its image.")
+    else:
+        said.append(
+            f"{differing} of {counted(len(judged), 'label')} differ clearly from what the networks expect; "
+            f"{redrawn or 'none'} of them can be redrawn without a person."
+        )
+    if weak(judged):
+        said.append("The networks are not sure of their own masks here: review, do not mend automatically.")
+    if len(judged) < len(rows):
+        said.append(f"{counted(len(rows) - len(judged), 'label')} had no judge and were only checked.")
+    for judge in judges:
+        if judge.kind == "predictions" and (judge.dice or 0) > 0.99:
+            said.append(
+                f"{judge.paths[0]} agrees with the given labels almost everywhere (Dice {judge.dice:.3f}): it may have "
+                "learnt them, and then says nothing of their errors."
+            )
+    return said
+
+
+def _of_checks(rows: Sequence[Row], judged: bool) -> list[str]:
+    doubted = [row.case for row in rows if row.scores.get("checks", 0) >= SURE and row.worst_kind != "file"]
+    if doubted:
+        return [f"The checks are sure of something wrong in {counted(len(doubted), 'label')}: {listed(doubted)}."]
+    return [] if judged else ["The checks are sure of nothing wrong."]
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 label", "2 labels"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
