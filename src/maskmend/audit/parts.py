@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise, product
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,18 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
+MANY = 2000
+"""Groups at most: far more than anybody looks at, and few enough to take one by one."""
+
+
 def groups(key: Ints, which: NDArray[np.bool_]) -> Iterator[Ints]:
-    """Positions of ``which`` by equal ``key``; in each group in their order."""
+    """Positions of ``which`` by equal ``key``, in each group in their order; the ``MANY`` largest groups."""
     place = np.flatnonzero(which)
     place = place[np.argsort(key[place], kind="stable")]
-    ends = np.flatnonzero(np.diff(key[place])) + 1
-    for start, end in pairwise([0, *ends.tolist(), len(place)]):
-        if end > start:
-            yield place[start:end]
+    ends = np.append(np.flatnonzero(np.diff(key[place])) + 1, len(place))
+    starts = np.append(0, ends[:-1])
+    for group in np.sort(np.argsort(starts - ends, kind="stable")[:MANY]) if len(place) else ():
+        yield place[starts[group] : ends[group]]
 
 
 def around(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
