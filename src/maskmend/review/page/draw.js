@@ -18,10 +18,10 @@ export class Pen {
   #last = null;
   #over = null;
 
-  /** setting: {tool, brush, value, ignore}, read at each use. superpixels() -> Promise of Uint32Array.
+  /** setting: {tool, brush, value}, read at each use. superpixels() -> Promise of Uint32Array or null.
    *  stroke(runs, tool) is called at the end of each. */
-  constructor(view, setting, superpixels, stroke) {
-    Object.assign(this, { view, setting, superpixels, stroke });
+  constructor(view, setting, ignore, superpixels, stroke) {
+    Object.assign(this, { view, setting, ignore, superpixels, stroke });
   }
 
   get value() {
@@ -81,7 +81,7 @@ export class Pen {
 
   /** The stroke under the pen, over a plane of labels that has just been loaded. */
   overlay(label) {
-    if (this.mask) apply(label, this.view.cols, this.#runs(), this.setting.ignore);
+    if (this.mask) apply(label, this.view.cols, this.#runs(), this.ignore);
   }
 
   #near(event, point) {
@@ -135,8 +135,6 @@ export class Pen {
       const radius = (this.setting.brush / 2) * Math.min(...view.step);
       path.ellipse(over[1], over[0], radius / view.step[1], radius / view.step[0], 0, 0, 2 * Math.PI);
     }
-    const moved = new Path2D();
-    moved.addPath(path, matrix);
-    view.line(lines, moved, this.value ? COLOURS.current : "#ffffff", 1.25);
+    view.line(lines, path, matrix, this.value ? COLOURS.current : "#ffffff", 1.25);
   }
 }

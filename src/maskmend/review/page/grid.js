@@ -1,16 +1,18 @@
 // Pure functions on one plane: `rows` × `cols` voxels, row after row. Voxel (r, c) covers [r, r + 1) × [c, c + 1).
 
-/** The borders between unlike voxels as one Path2D (x: column, y: row), in chains, so that dashes run on. */
-export function outline(label, rows, cols) {
+/** The borders between unlike voxels as one Path2D (x: column, y: row), in chains, so that dashes run on; without those
+ *  that label `base` has in the same place, between the same values. */
+export function outline(label, rows, cols, base = null) {
   const across = new Uint8Array((rows + 1) * cols); // the edge above (r, c)
   const down = new Uint8Array(rows * (cols + 1)); // the edge left of (r, c)
   for (let r = 0; r < rows; r++) {
     for (let c = 0, i = r * cols; c < cols; c++, i++) {
-      const value = label[i];
-      if (value !== (r ? label[i - cols] : 0)) across[i] = 1;
-      if (value !== (c ? label[i - 1] : 0)) down[r * (cols + 1) + c] = 1;
-      if (r === rows - 1 && value) across[i + cols] = 1;
-      if (c === cols - 1 && value) down[r * (cols + 1) + cols] = 1;
+      const value = label[i], above = r ? label[i - cols] : 0, left = c ? label[i - 1] : 0;
+      const same = base !== null && base[i] === value;
+      if (value !== above && !(same && (r ? base[i - cols] : 0) === above)) across[i] = 1;
+      if (value !== left && !(same && (c ? base[i - 1] : 0) === left)) down[r * (cols + 1) + c] = 1;
+      if (r === rows - 1 && value && !same) across[i + cols] = 1;
+      if (c === cols - 1 && value && !same) down[r * (cols + 1) + cols] = 1;
     }
   }
   const path = new Path2D();

@@ -5,24 +5,20 @@ import { TOOLS } from "./draw.js";
 import { axisOf, planeName } from "./view.js";
 
 const MARKS = { accepted: "✓ accepted", refused: "✗ refused", redrawn: "✎ redrawn", unsure: "? unsure" };
-const MODES = [["both", "both"], ["given", "given"], ["suggestion", "suggestion"]];
 
 export const titleOf = ({ kind, class: name, other }) => `${words(kind)}: ${name}${other ? ` or ${other}` : ""}`;
 
-const facts = (finding) => [
-  finding.volume_ml !== null && finding.volume_ml !== undefined ? `${finding.volume_ml.toPrecision(2)} ml` : finding.voxels ? `${finding.voxels} pixels` : "",
-  finding.depth_mm ? `${finding.depth_mm.toPrecision(2)} mm deep` : "",
-  `${Math.round(100 * finding.confidence)} % sure`,
-].filter(Boolean).join(" · ");
+const rounded = (number) => String(Number(number.toPrecision(2)));
+const size = ({ volume_ml: ml, voxels }) => (ml ? `${rounded(ml)} ml` : voxels ? `${voxels} px` : "");
 
 export class Panel {
   constructor(page) {
     this.page = page;
     const act = page.actions;
     this.bar = el("div", { className: "bar", role: "toolbar", "aria-label": "View and tools" });
-    this.slider = el("input", { type: "range", min: 0, oninput: () => page.scroll(page.large.axis, this.slider.valueAsNumber - page.at[page.large.axis]) });
-    this.where = el("output");
-    this.under = el("output", { className: "under" });
+    this.slider = el("input", { type: "range", min: 0, oninput: () => this.#slide() });
+    this.where = el("span");
+    this.under = el("span", { className: "under" });
     this.foot = el("div", { className: "foot" }, this.slider, this.where, this.under);
     this.next = el("p", { className: "next" });
     this.about = el("div", { className: "about" });
@@ -70,14 +66,16 @@ export class Panel {
   }
 
   #finding(finding) {
-    return [el("h2", {}, titleOf(finding)), el("p", {}, finding.text), el("p", { className: "facts" }, facts(finding)),
-      finding.comment ? el("p", { className: "comment" }, `“${finding.comment}”`) : ""];
+    const mm = this.page.study.known_mm ? "mm" : "px", depth = finding.depth_mm ? `${rounded(finding.depth_mm)} ${mm} deep` : "";
+    const facts = [size(finding), depth, `${Math.round(100 * finding.confidence)} % sure`].filter(Boolean).join(" · ");
+    return [el("h2", {}, titleOf(finding)), el("p", {}, finding.text), el("p", { className: "facts" }, facts),
+      el("p", { className: "comment" }, finding.comment ? `“${finding.comment}”` : "")];
   }
 
   #findings() {
     const { page } = this, focused = document.activeElement?.dataset?.finding;
     this.list.replaceChildren(...page.findings.map((finding) => {
-      const row = button([el("span", {}, titleOf(finding)), el("span", { className: `mark ${finding.verdict ?? ""}` }, MARKS[finding.verdict] ?? "")],
+      const row = button([el("span", {}, titleOf(finding)), el("span", { className: `mark ${finding.verdict ?? ""}` }, MARKS[finding.verdict] ?? size(finding))],
         () => page.select(finding), { className: "finding" });
       row.dataset.finding = finding.id;
       if (finding === page.finding) row.setAttribute("aria-current", "true");
@@ -89,37 +87,48 @@ export class Panel {
       + Math.max(0, here.offsetTop + here.offsetHeight - this.list.offsetTop - this.list.scrollTop - this.list.clientHeight);
   }
 
+  get presets() {
+    const { study, prefs } = this.page;
+    return study.rgb || !study.image ? [] : (study.channels[prefs.channel]?.presets ?? []).map(({ name }) => name);
+  }
+
   #toolbar() {
-    if (this.bar.contains(document.activeElement)) this.refocus = document.activeElement.getAttribute("aria-label");
-    const { page } = this, { study, prefs, app, drawing } = page, channel = study.channels[prefs.channel];
-    const planes = study.shape[0] === 1 ? [] : [0, 1, 2].map((plane) => {
-      const axis = axisOf(study, plane), name = planeName(study, axis);
-      return keyed(name, String(plane + 1), () => page.turn(axis), { "aria-label": name, "aria-pressed": axis === page.large.axis });
+    const { page } = this, { study, prefs, app, drawing, planes } = page, named = (list) => list.map((name) => [name, name]);
+    const focused = this.bar.contains(document.activeElement) && document.activeElement.getAttribute("aria-label");
+    const pressed = (text, key, action, on) => keyed(text, key, page.actions[action], { "aria-label": text, "aria-pressed": on });
+    const turns = planes.flat ? [] : ["axial", "coronal", "sagittal"].map((action, i) => {
+      const axis = axisOf(study, i);
+      return pressed(planeName(study, axis), String(i + 1), action, axis === planes.large.axis);
     });
-    const presets = [["", "auto"], ...(channel?.presets ?? []).map(({ name }) => [name, name])];
-    const tools = TOOLS.map(([tool, key, text]) => keyed(text, key, () => page.tool(tool), { "aria-label": text, "aria-pressed": tool === prefs.tool }));
-    this.bar.replaceChildren(...planes, choice("Outlines", MODES, prefs.mode, (mode) => page.setting("mode", mode)),
-      ...(study.rgb || !study.image || presets.length < 2 ? [] : [choice("Window", presets, prefs.window ?? "", (name) => page.setWindow(name || null))]),
-      ...(study.channels.length < 2 ? [] : [choice("Channel", study.channels.map(({ name }, i) => [i, name]), prefs.channel, (i) => page.setChannel(Number(i)))]),
-      keyed("Doubt", "m", page.actions.doubt, { "aria-label": "Doubt map", "aria-pressed": page.doubt }),
-      ...(drawing ? [el("div", { className: "tools", role: "group", "aria-label": "Drawing" }, tools,
+    const lit = (layer) => `legend ${layer} ${[layer, "both"].includes(prefs.mode) || layer === "current" ? "" : "off"}`;
+    const legend = [["given", "given"], ["suggestion", "suggested"], ["current", "now"]].map(([layer, text]) => el("span", { className: lit(layer) }, text));
+    this.bar.replaceChildren(...turns, keyed(legend, "t", page.actions.outlines, { "aria-label": `Outlines: ${prefs.mode}` }),
+      ...(this.presets.length ? [choice("Window", [["", "auto"], ...named(this.presets)], prefs.window ?? "", (name) => planes.setWindow(name || null))] : []),
+      ...(study.channels.length > 1 ? [choice("Channel", study.channels.map(({ name }, i) => [i, name]), prefs.channel, (i) => page.setChannel(Number(i)))] : []),
+      pressed("Doubt map", "m", "doubt", planes.doubt), pressed("Zoom", "x", "closer", planes.large.zoom > 1));
+    if (drawing) {
+      this.bar.append(el("div", { className: "tools", role: "group", "aria-label": "Drawing" },
+        TOOLS.map(([tool, key, text]) => pressed(text, key, tool, tool === prefs.tool)),
         choice("Class", app.valueNames, prefs.value, (value) => page.setting("value", Number(value))),
-        choice("Size", Array.from({ length: 40 }, (_, i) => [i + 1, i + 1]), prefs.brush, (size) => page.setting("brush", Number(size))))] : []));
-    if (this.refocus) this.bar.querySelector(`[aria-label="${CSS.escape(this.refocus)}"]`)?.focus();
-    this.refocus = null;
+        choice("Size", Array.from({ length: 40 }, (_, i) => [i + 1, i + 1]), prefs.brush, (width) => page.setting("brush", Number(width)))));
+    }
+    if (focused) this.bar.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  #slide() {
+    const { planes } = this.page, { axis } = planes.large;
+    planes.scroll(axis, this.slider.valueAsNumber - planes.at[axis]);
   }
 
   /** The slice, and what lies under the mouse. */
   readout() {
-    const { page } = this, { axis } = page.large, { study } = page, last = study.shape[axis] - 1;
-    Object.assign(this.slider, { max: last, hidden: last === 0 });
-    this.slider.value = page.at[axis];
-    this.slider.setAttribute("aria-label", `Slice, ${planeName(study, axis)}`);
-    this.where.textContent = last ? `${planeName(study, axis)} ${page.at[axis] + 1} of ${last + 1}` : "";
-    const { view, at: [r, c] = [] } = page.over ?? {}, labels = view?.data?.labels;
-    if (!labels) return (this.under.textContent = "");
-    const name = (layer) => page.app.className(labels[layer][r * view.cols + c]);
-    const [given, suggestion, current] = ["given", "suggestion", "current"].map(name);
-    this.under.textContent = [`given: ${given}`, suggestion === given ? "" : `suggested: ${suggestion}`, current === given ? "" : `now: ${current}`, `(${r}, ${c})`].filter(Boolean).join(" · ");
+    const { study, planes, app } = this.page, { axis } = planes.large, last = study.shape[axis] - 1, name = planeName(study, axis);
+    Object.assign(this.slider, { max: last, hidden: last === 0, value: planes.at[axis] });
+    this.slider.setAttribute("aria-label", `Slice, ${name}`);
+    this.where.textContent = last ? `${name} ${planes.at[axis] + 1} of ${last + 1}` : "";
+    const { view, at: [r, c] = [] } = planes.over ?? {}, labels = view?.data?.labels;
+    const [given, suggestion, current] = ["given", "suggestion", "current"].map((layer) => labels && app.className(labels[layer][r * view.cols + c]));
+    const told = [`given: ${given}`, suggestion === given ? "" : `suggested: ${suggestion}`, current === given ? "" : `now: ${current}`];
+    this.under.textContent = labels ? told.filter(Boolean).join(" · ") : "";
   }
 }

@@ -51,15 +51,13 @@ export class View {
   }
 
   fit() {
-    this.zoom = 1;
-    this.pan = [0, 0];
+    Object.assign(this, { zoom: 1, pan: [0, 0] });
     this.draw();
   }
 
   /** Brings a box ([from, to] along rows and columns) to the middle, and large. */
   zoomTo([[r0, r1], [c0, c1]]) {
-    this.zoom = 1;
-    this.pan = [0, 0];
+    this.fit();
     const whole = this.#matrix();
     const [w, h] = [this.root.clientWidth, this.root.clientHeight];
     const [a, b] = [whole.transformPoint({ x: c0, y: r0 }), whole.transformPoint({ x: c1, y: r1 })];
@@ -111,14 +109,13 @@ export class View {
     this.trace();
   }
 
-  /** Outlines anew, after labels changed. `current` is left out where it is the given label. */
+  /** Outlines anew, after labels or what is to be shown changed. Beside the given label only what departs from it is
+   *  drawn; under the pen the whole of what will be saved. */
   trace() {
-    const { given, suggestion, current } = this.data.labels;
-    const same = (a, b) => a.every((value, i) => value === b[i]);
-    const path = (label) => outline(label, this.rows, this.cols);
-    this.paths = { given: path(given) };
-    if (!same(given, suggestion)) this.paths.suggestion = path(suggestion);
-    if (this.pen || !same(given, current)) this.paths.current = path(current);
+    if (!this.data) return;
+    const { labels } = this.data, shown = this.handlers.shown(), base = shown.has("given") ? labels.given : null;
+    const whole = (layer) => layer === "given" || (layer === "current" && this.pen);
+    this.paths = [...shown].map((layer) => [layer, outline(labels[layer], this.rows, this.cols, whole(layer) ? null : base)]);
     this.draw();
   }
 
@@ -142,30 +139,23 @@ export class View {
     picture.setTransform(sharp.multiply(matrix));
     picture.drawImage(this.native, 0, 0);
     lines.setTransform(sharp);
-    this.#outlines(lines, matrix);
+    for (const [layer, path] of this.paths) {
+      this.line(lines, path, matrix, COLOURS[layer], layer === "current" ? 2.5 : 1.75, layer === "suggestion" ? [6, 4] : []);
+    }
     for (const extra of this.extras) extra(lines, matrix);
     this.pen?.preview(lines, matrix);
     this.#letters(lines, w, h);
   }
 
-  #outlines(lines, matrix) {
-    const shown = this.handlers.shown();
-    for (const [layer, width, dash] of [["current", 3, []], ["given", 1.75, []], ["suggestion", 1.75, [6, 5]]]) {
-      const found = this.paths[layer] ?? (layer === "suggestion" && !shown.has("given") ? this.paths.given : null);
-      if (!found || !shown.has(layer)) continue;
-      const path = new Path2D();
-      path.addPath(found, matrix);
-      this.line(lines, path, COLOURS[layer], width, dash);
-    }
-  }
-
-  /** A line with a dark rim, to be seen on bright tissue too. */
-  line(lines, path, colour, width, dash = []) {
+  /** A line, placed by `matrix`, with a dark rim, to be seen on bright tissue too. */
+  line(lines, path, matrix, colour, width, dash = []) {
+    const placed = new Path2D();
+    placed.addPath(path, matrix);
     lines.setLineDash(dash);
     for (const [style, wide] of [["rgb(0 0 0 / 55%)", width + 1.5], [colour, width]]) {
       lines.strokeStyle = style;
       lines.lineWidth = wide;
-      lines.stroke(path);
+      lines.stroke(placed);
     }
     lines.setLineDash([]);
   }
