@@ -11,11 +11,14 @@ from rich.table import Table
 from .compared import ALL, GIVEN, JUDGE
 from .grade import Effort, Grade
 
+Titled = tuple[str, Table]
+
 
 def table(grade: Grade) -> RenderableType:
     """What ``maskmend evaluate AUDIT TRUTH`` prints."""
     shown = [_ranking(grade, name) for name, wrong in grade.wrong.items() if 0 < wrong < grade.cases]
-    return Group(*shown, _mending(grade), *([_kinds(grade)] if grade.kinds else []), _lines(grade))
+    parts = [*shown, _mending(grade), *([_kinds(grade)] if grade.kinds else [])]
+    return Group(*(line for part in parts for line in part), _lines(grade))
 
 
 def draw(effort: Effort, path: Path) -> None:
@@ -31,40 +34,40 @@ def draw(effort: Effort, path: Path) -> None:
     )
     axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="random order")
     axes.set(xlabel="share of cases seen", ylabel="share of wrong cases found", xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(loc="lower right", frameon=False, fontsize="small")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, fontsize="small")
     figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
 
 
-def _table(title: str, *columns: str) -> Table:
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+def _table(*columns: str) -> Table:
+    shown = Table(box=box.SIMPLE_HEAD)
     for place, column in enumerate(columns):
         shown.add_column(column, justify="right" if place else "left")
     return shown
 
 
-def _ranking(grade: Grade, definition: str) -> Table:
+def _ranking(grade: Grade, definition: str) -> Titled:
     wrong = grade.wrong[definition]
     title = f"Wrong is {definition}: {wrong} of {grade.cases} cases (AP by chance {wrong / grade.cases:.3f})"
-    shown = _table(title, "score", "AUROC", "AP", f"precision at {wrong}", "Spearman with 1 - Dice")
+    shown = _table("score", "AUROC", "AP", f"precision at {wrong}", "Spearman with 1 - Dice")
     for name, each in grade.ranking[definition].items():
         values = (each.auroc, each.ap, each.precision_at_k, grade.spearman[name])
         shown.add_row(name, *(value.text() for value in values))
-    return shown
+    return title, shown
 
 
-def _mending(grade: Grade) -> Table:
-    shown = _table("Mean Dice with the truth", "cases", GIVEN, ALL, JUDGE)
+def _mending(grade: Grade) -> Titled:
+    shown = _table("cases", GIVEN, ALL, JUDGE)
     for name, dice in grade.mending.items():
         shown.add_row(name, *(dice[done].text() for done in (GIVEN, ALL, JUDGE)))
-    return shown
+    return "Mean Dice with the truth", shown
 
 
-def _kinds(grade: Grade) -> Table:
+def _kinds(grade: Grade) -> Titled:
     found = list(dict.fromkeys(kind for row in grade.kinds.values() for kind in row))
-    shown = _table("Kinds of the differences found (rows: the truth; columns: the finding)", "", *found)
+    shown = _table("", *found)
     for kind, row in grade.kinds.items():
         shown.add_row(kind, *(str(row.get(other, 0)) for other in found))
-    return shown
+    return "Kinds of the differences that were found (rows: the truth; columns: the finding)", shown
 
 
 def _lines(grade: Grade) -> str:
