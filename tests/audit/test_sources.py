@@ -94,7 +94,7 @@ def test_a_network_answers_on_the_grid_of_the_label(dataset: Dataset, last: Netw
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("every", r"learnt from every case \(fold=all\)"),
+        ("every", "learnt from every labelled case"),
         ("twice", "is given twice"),
         ("nowhere", "plan.json does not exist"),
         ("classes", r"learnt the channels and classes grey, background, part1, but .* has grey, background, other"),

@@ -3,8 +3,8 @@
 A source of another kind is one more class with the members of ``Source``. Several of them judge together: their mean is
 the judge, and how far they lie apart is a score of its own.
 
-Memory: of a case of V voxels and K classes, a source holds at most 10 K V bytes (its answer in float32, and what that
-was made of), and several of them 4 K V bytes more for their sum.
+An answer of K classes at V voxels takes 4 K V bytes. Two are held at a time where several judge one case, and what each
+was made of.
 """
 
 from __future__ import annotations
@@ -194,6 +194,10 @@ def runs(folders: Sequence[Path], dataset: Dataset, device: torch.device) -> Sev
         if folder.resolve() in found:
             raise InputError(f"--run {folder} is given twice; leave one out.")
         unseen = labelled - _learnt(folder, dataset)
+        if not unseen:
+            raise InputError(
+                f"{folder} learnt from every labelled case, so it cannot judge any; name runs of fold=0, 1, …"
+            )
         found[folder.resolve()] = network(folder, frozenset(unseen), device)
     return Several(tuple(found.values()))
 
@@ -206,10 +210,6 @@ def _learnt(folder: Path, dataset: Dataset) -> set[str]:
         raise InputError(
             f"{folder} learnt the channels and classes {', '.join(ours)}, but {dataset.root} has {', '.join(here)}; "
             "name runs of this data set."
-        )
-    if run.fold == "all":
-        raise InputError(
-            f"{folder} learnt from every case (fold=all), so it cannot judge any; name runs of fold=0, fold=1, …"
         )
     learnt, held_out = split(dataset, run.fold)
     strange = _validated(folder) - _held_out({case.name for case in held_out}, dataset)
