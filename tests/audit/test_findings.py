@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from maskmend.audit import store
-from maskmend.audit.findings import by_model, differences
+from maskmend.audit.findings import Words, by_model, differences
 from maskmend.types import IGNORE
 
 LABELS = {"background": 0, "liver": 1, "spleen": 2, "tumour": 3}
@@ -145,3 +145,14 @@ def test_a_picture_has_pixels() -> None:
     (found,) = differences(given, truth, LABELS, (1, 1), known=False)
     assert found.text == f"liver drawn too wide here, by up to {found.depth_mm:.1f} px ({found.voxels.size} pixels)."
     assert not differences(given, given, LABELS, (1, 1))
+
+
+def test_sentences() -> None:
+    words = Words({1: "left lung", 2: "2"}, (5.0, 1.0, 1.0))
+    assert words.of("missing", 1, None, 4.0, 160) == "left lung seems to be missing here (0.8 ml)."
+    assert words.of("spurious", 1, None, 4.0, 1) == "left lung drawn where there seems to be none (0.005 ml)."
+    assert words.of("swap", 1, 2, 4.0, 200000) == "left lung drawn where there seems to be class 2 (1000 ml)."
+    wide = words.of("too_wide", 2, 1, 3.21, 160)
+    assert wide == "class 2 drawn too wide here at the cost of left lung, by up to 3.2 mm (0.8 ml)."
+    assert Words({}, (1.0, 1.0)).size(12345) == "12345 mm²"
+    assert Words({}, (1.0, 1.0, 1.0), known=False).size(12345) == "12345 voxels"

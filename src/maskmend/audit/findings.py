@@ -259,21 +259,25 @@ class Words:
 
     def of(self, kind: Kind, class_: int, other: int | None, depth_mm: float, voxels: int) -> str:
         """One short sentence."""
-        name, size = self.names.get(class_, str(class_)), self.size(voxels)
-        beyond = "" if other is None else f" at the cost of {self.names.get(other, str(other))}"
+        name, beside, size = self.name(class_), self.name(other or 0), self.size(voxels)
         by = f"by up to {depth_mm:.1f} {'mm' if self.known else 'px'} ({size})"
         return {
             "missing": f"{name} seems to be missing here ({size}).",
             "spurious": f"{name} drawn where there seems to be none ({size}).",
-            "too_wide": f"{name} drawn too wide here{beyond}, {by}.",
+            "too_wide": f"{name} drawn too wide here{f' at the cost of {beside}' if other else ''}, {by}.",
             "too_tight": f"{name} drawn too tight here, {by}.",
-            "swap": f"{name} drawn where there seems to be {self.names.get(other or 0, str(other))} ({size}).",
+            "swap": f"{name} drawn where there seems to be {beside} ({size}).",
         }[kind]
+
+    def name(self, value: int) -> str:
+        """Of a class; "class 2" where it has no better name than its number."""
+        name = self.names.get(value, str(value))
+        return f"class {name}" if name.isdigit() else name
 
     def size(self, voxels: int) -> str:
         """ "0.8 ml", or "12 mm²" in 2D, or the number of voxels where steps are no mm."""
         solid = len(self.spacing_mm) == 3
         if not self.known:
             return f"{voxels} {'voxels' if solid else 'pixels'}"
-        size = voxels * float(np.prod(self.spacing_mm))
-        return f"{size / 1000:.2g} ml" if solid else f"{size:.3g} mm²"
+        size = voxels * float(np.prod(self.spacing_mm)) / (1000 if solid else 1)
+        return f"{size:{'.2g' if size < 10 else '.0f'}} {'ml' if solid else 'mm²'}"
