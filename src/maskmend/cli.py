@@ -233,10 +233,12 @@ def evaluate(
     Of an audit instead of PREDICTIONS: how well it ranks, places and mends what is wrong, where the truth is known.
     """
     from .audit.store import is_audit
-    from .verbs.evaluate import evaluate, grade
+    from .verbs.evaluate import evaluate
 
     asked: dict[str, Any] = {"surface": surface, "tolerance_mm": tolerance_mm, "resample": resample}
     if is_audit(predictions):
+        from .verbs.grade import grade
+
         if surface or resample or dataset:
             raise InputError("--surface, --resample and --dataset are of predicted masks; leave them out for an audit.")
         return show(grade(predictions, references, output).table())

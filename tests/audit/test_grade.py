@@ -22,7 +22,7 @@ from maskmend.data.dataset import write_dataset
 from maskmend.data.formats import write_image, write_label
 from maskmend.data.geometry import Geometry
 from maskmend.errors import InputError
-from maskmend.verbs.evaluate import grade as verb
+from maskmend.verbs.grade import grade as verb
 
 LABELS = {"background": 0, "lung": 1}
 PLACE = Geometry((1.0, 1.0))

@@ -14,9 +14,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..audit.grade import Grade
-from ..audit.grade import grade as _grade
-from ..audit.store import open_audit
 from ..data.align import aligned, apart, resampled
 from ..data.formats import Array, Geometry, Picture, read_label
 from ..data.stack import FILE, Volume, read_volumes, stacked
@@ -107,15 +104,6 @@ def evaluate(
     summary = Summary(labels, tuple(cases), Scale(_only(units), tolerance_mm) if surface else None, counted)
     _write(summary, path)
     return summary
-
-
-def grade(audit: Path, truth: Path, output: Path | None = None) -> Grade:
-    """Grades an audit by the true labels in ``truth``: how well it ranks, places and mends what is wrong.
-
-    Writes ``output`` (by default grade.json in the audit), and a picture beside it.
-    Raises InputError where the folder holds no audit, and as ``audit.grade``.
-    """
-    return _grade(open_audit(audit), truth, output)
 
 
 def _cases(guess: Mapping[str, Path], truth: Mapping[str, Path], header: Path | None) -> list[_Case]:
