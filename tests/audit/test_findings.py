@@ -121,12 +121,24 @@ def test_a_long_rim_is_cut_where_it_is_thin() -> None:
     assert not by_model(given, sure(truth), LABELS, (1, 1), tolerance_mm=5)
 
 
+def test_what_is_small_beside_its_class_is_no_finding() -> None:
+    truth = np.zeros((400, 400), np.int16)
+    truth[:300] = 1
+    for width, found in ((50, 0), (150, 1)):  # 300 pixels are 0.0025 of it, 900 are 0.0075
+        given = truth.copy()
+        given[300:306, :width] = 1
+        assert len(by_model(given, sure(truth), LABELS, (1, 1))) == found
+
+
 def test_nothing_is_found_where_nobody_annotated() -> None:
     given, truth = drawn(ball("2d", 17)), drawn(ball("2d", 12))
     given[:, 30:] = IGNORE
     (found,) = by_model(given, sure(truth), LABELS, (1, 1))
     assert found.kind == "too_wide"
     assert (given.flat[found.voxels] == 1).all()
+    assert [f.voxels.tolist() for f in differences(given, np.where(given < 0, IGNORE, truth), LABELS, (1, 1))] == [
+        found.voxels.tolist()
+    ]
     given[:] = IGNORE
     assert not by_model(given, sure(truth), LABELS, (1, 1))
 

@@ -24,6 +24,9 @@ WHOLE = 0.1
 """Share of a part found in the other mask, below which all of it is missing or spurious."""
 SWAPPED = 0.5
 """Share of a given part predicted as another class, above which it was given the wrong name."""
+SMALL = 0.005
+"""Share of its class that a finding at a boundary has at least: any two careful masks differ in many smaller places.
+Without it a made-up judge of Dice .97 had 15 findings on a right chest X-ray, with it 0.2, and its recall rose."""
 ROUNDING = 1e-4
 """By how much of it a distance may exceed another and count as equal: distances are float32."""
 
@@ -119,7 +122,7 @@ class _Pair:
     def of(cls, given: NDArray[Any], suggested: NDArray[Any], spacing_mm: Floats, tolerance_mm: float | None) -> _Pair:
         unknown = np.flatnonzero(np.pad(given == IGNORE, 1))
         a, b = (np.pad(mask, 1).astype(np.int16, copy=False) for mask in (given, suggested))
-        a.flat[unknown] = b.flat[unknown]
+        a.flat[unknown] = b.flat[unknown] = np.maximum(b.flat[unknown], 0)
         parts = tuple(map(components, (a, b)))
         for numbers in parts:
             numbers.flat[unknown] = 0
@@ -187,7 +190,8 @@ def _whole(pair: _Pair) -> Iterator[_Part]:
 def _at_boundary(pair: _Pair) -> Iterator[_Part]:
     """The rest, where it is deeper than the tolerance: voxels deeper, and those within twice it from one of them.
 
-    Its depth is that which 95 % of its line do not exceed, and a patch of it three voxels wide is deep.
+    Its depth is that which 95 % of its line do not exceed. A patch of it three voxels wide is deep, and it is no less
+    than ``SMALL`` of its class.
     """
     was, now = pair.was, pair.now
     class_, wide = np.where(was > 0, was, now), was > 0
@@ -195,8 +199,9 @@ def _at_boundary(pair: _Pair) -> Iterator[_Part]:
     line = _line(pair, class_, wide)
     _, pairs = np.unique(was * (len(was) and int(now.max()) + 1) + now, return_inverse=True)
     number = _cut(pair, deep, pairs + 1) if deep.any() else np.zeros_like(was)
-    patch = np.bincount(number[deep], minlength=int(number.max(initial=0)) + 1)
-    for here in groups(number, (number > 0) & (patch[number] >= 3 ** (pair.given.ndim - 1))):
+    patch = np.bincount(number[deep], minlength=int(number.max(initial=0)) + 1)[number]
+    large = np.bincount(number)[number] >= SMALL * sizes(pair.suggested)[class_] if len(number) else number > 0
+    for here in groups(number, (number > 0) & (patch >= 3 ** (pair.given.ndim - 1)) & large):
         first = here[0]
         kind: Kind = "too_wide" if wide[first] else "too_tight"
         other = int(now[first]) if wide[first] and now[first] > 0 else None
