@@ -227,7 +227,7 @@ export class CasePage {
     zoomIn: () => this.planes.large.zoomBy(1.3),
     zoomOut: () => this.planes.large.zoomBy(1 / 1.3),
     nextWindow: () => this.planes.setWindow(after([null, ...this.panel.presets], this.prefs.window)),
-    nextChannel: () => this.setChannel((this.prefs.channel + 1) % Math.max(1, this.study.channels.length)),
+    nextChannel: () => this.study.rgb || this.setChannel((this.prefs.channel + 1) % Math.max(1, this.study.channels.length)),
     doubt: () => ((this.planes.doubt = !this.planes.doubt), this.planes.refresh()),
     comment: () => this.#comment(),
     ...Object.fromEntries(TOOLS.map(([tool]) => [tool, () => this.tool(tool)])),

@@ -32,7 +32,7 @@ export const KEYS = [
   ["x", "zoom to the finding, and back", "closer"],
   ["+", "zoom in (or Ctrl + wheel; middle button drags)", "zoomIn"],
   ["-", "zoom out", "zoomOut"],
-  ["w", "next window", "nextWindow"],
+  ["w", "next window (right button drags its width and level)", "nextWindow"],
   ["k", "next channel", "nextChannel"],
   ["m", "doubt map", "doubt"],
   ["c", "comment", "comment"],

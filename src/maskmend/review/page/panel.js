@@ -42,7 +42,7 @@ export class Panel {
     for (const node of this.verdicts) node.disabled = fixed || !finding;
     for (const node of this.verdicts) node.setAttribute("aria-pressed", node.classList.contains(finding?.verdict));
     this.pencil.disabled = fixed;
-    this.pencil.firstChild.textContent = drawing ? "Stop drawing" : "Draw";
+    this.pencil.firstChild.textContent = drawing ? "Stop" : "Draw";
     this.pencil.lastChild.textContent = drawing ? "Esc" : "d";
     this.done.firstChild.textContent = study.done || fixed ? "Next case" : "Case done";
     this.done.disabled = !fixed && !study.done && page.unseen > 0;
@@ -95,17 +95,17 @@ export class Panel {
   #toolbar() {
     const { page } = this, { study, prefs, app, drawing, planes } = page, named = (list) => list.map((name) => [name, name]);
     const focused = this.bar.contains(document.activeElement) && document.activeElement.getAttribute("aria-label");
-    const pressed = (text, key, action, on) => keyed(text, key, page.actions[action], { "aria-label": text, "aria-pressed": on });
+    const pressed = (text, key, action, on, name = text) => keyed(text, key, page.actions[action], { "aria-label": name, "aria-pressed": on });
     const turns = planes.flat ? [] : ["axial", "coronal", "sagittal"].map((action, i) => {
       const axis = axisOf(study, i);
       return pressed(planeName(study, axis), String(i + 1), action, axis === planes.large.axis);
     });
-    const lit = (layer) => `legend ${layer} ${[layer, "both"].includes(prefs.mode) || layer === "current" ? "" : "off"}`;
+    const lit = (layer) => `legend ${layer} ${[layer, "both"].includes(prefs.mode) || (drawing && layer === "current") ? "" : "off"}`;
     const legend = [["given", "given"], ["suggestion", "suggested"], ["current", "now"]].map(([layer, text]) => el("span", { className: lit(layer) }, text));
     this.bar.replaceChildren(...turns, keyed(legend, "t", page.actions.outlines, { "aria-label": `Outlines: ${prefs.mode}` }),
       ...(this.presets.length ? [choice("Window", [["", "auto"], ...named(this.presets)], prefs.window ?? "", (name) => planes.setWindow(name || null))] : []),
-      ...(study.channels.length > 1 ? [choice("Channel", study.channels.map(({ name }, i) => [i, name]), prefs.channel, (i) => page.setChannel(Number(i)))] : []),
-      pressed("Doubt map", "m", "doubt", planes.doubt), pressed("Zoom", "x", "closer", planes.large.zoom > 1));
+      ...(study.channels.length > 1 && !study.rgb ? [choice("Channel", study.channels.map(({ name }, i) => [i, name]), prefs.channel, (i) => page.setChannel(Number(i)))] : []),
+      pressed("Doubt", "m", "doubt", planes.doubt, "Doubt map"), pressed("Zoom", "x", "closer", planes.large.zoom > 1));
     if (drawing) {
       this.bar.append(el("div", { className: "tools", role: "group", "aria-label": "Drawing" },
         TOOLS.map(([tool, key, text]) => pressed(text, key, tool, tool === prefs.tool)),

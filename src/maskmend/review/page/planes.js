@@ -23,6 +23,7 @@ export class Planes {
       shown: () => this.#shown(),
       slice: (steps) => this.scroll(this.views[i].axis, steps),
       point: flat ? null : (at) => this.#point(this.views[i], at),
+      window: (wider, brighter) => this.#drag(wider, brighter),
       hover: (at) => this.#hover(this.views[i], at),
     }));
     [this.large, ...this.small] = this.views;
@@ -70,6 +71,13 @@ export class Planes {
     prefs.window = preset ? name : null;
     this.window = preset ?? channel ?? { low: 0, high: 1 };
     if (show) this.refresh();
+  }
+
+  /** Moves the window by shares of its width, as in any viewer: to the right wider, up brighter. */
+  #drag(wider, brighter) {
+    const { low, high } = this.window, width = high - low, middle = (low + high) / 2 - brighter * width, half = (width * Math.exp(wider)) / 2;
+    this.window = { low: middle - half, high: middle + half };
+    this.refresh();
   }
 
   /** Labels have changed: they are asked for again. */

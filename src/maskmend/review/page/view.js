@@ -25,7 +25,8 @@ export class View {
   pen = null;
   #asked = 0;
 
-  /** handlers: slice(steps), point([row, col]), hover([row, col] or null). */
+  /** handlers: shown() -> Set of layers, slice(steps), point([row, col]) or null, window(wider, brighter),
+   *  hover([row, col] or null). */
   constructor(study, axis, handlers) {
     this.study = study;
     this.handlers = handlers;
@@ -55,15 +56,13 @@ export class View {
     this.draw();
   }
 
-  /** Brings a box ([from, to] along rows and columns) to the middle, and large. */
+  /** Brings a box ([from, to] along rows and columns) to the middle, and to half of the view. */
   zoomTo([[r0, r1], [c0, c1]]) {
     this.fit();
-    const whole = this.#matrix();
-    const [w, h] = [this.root.clientWidth, this.root.clientHeight];
+    const whole = this.#matrix(), [w, h] = [this.root.clientWidth, this.root.clientHeight];
     const [a, b] = [whole.transformPoint({ x: c0, y: r0 }), whole.transformPoint({ x: c1, y: r1 })];
-    this.zoom = Math.min(16, Math.max(1, 0.4 * Math.min(w / Math.abs(a.x - b.x), h / Math.abs(a.y - b.y))));
-    this.pan = [(w / 2 - (a.x + b.x) / 2) * this.zoom, (h / 2 - (a.y + b.y) / 2) * this.zoom];
-    this.draw();
+    this.zoom = Math.min(16, Math.max(1, 0.5 * Math.min(w / Math.abs(a.x - b.x), h / Math.abs(a.y - b.y))));
+    if (this.zoom > 1) this.pan = [(w / 2 - (a.x + b.x) / 2) * this.zoom, (h / 2 - (a.y + b.y) / 2) * this.zoom];
   }
 
   /** From (column, row) of the plane to (x, y) in CSS pixels. */
@@ -205,11 +204,10 @@ export class View {
       turned = 0;
     }, { passive: false });
     lines.addEventListener("pointerdown", (event) => {
-      if (event.button > 1) return;
       event.preventDefault();
       document.activeElement?.blur?.();
       lines.setPointerCapture(event.pointerId);
-      drag = event.button === 1 || (!this.pen && !handlers.point) ? "pan" : this.pen ? "pen" : "point";
+      drag = event.button === 2 ? "window" : event.button === 1 ? "pan" : this.pen ? "pen" : handlers.point ? "point" : "pan";
       if (drag === "pen") this.pen.down(event);
       if (drag === "point") handlers.point(this.at(event));
     });
@@ -217,6 +215,7 @@ export class View {
       const at = this.at(event);
       handlers.hover?.(this.inside(at) ? at : null);
       if (drag === "pan") this.panBy(event.movementX, event.movementY);
+      else if (drag === "window") handlers.window(event.movementX / 300, -event.movementY / 300);
       else if (drag === "point") handlers.point(at);
       else this.pen?.move(event);
     });
@@ -227,7 +226,7 @@ export class View {
     lines.addEventListener("pointerup", end);
     lines.addEventListener("pointercancel", end);
     lines.addEventListener("pointerleave", () => (handlers.hover?.(null), this.pen?.leave()));
-    lines.addEventListener("auxclick", (event) => event.preventDefault());
+    for (const menu of ["auxclick", "contextmenu"]) lines.addEventListener(menu, (event) => event.preventDefault());
   }
 
   close() {
