@@ -199,36 +199,40 @@ def disc(size: int = 48) -> np.ndarray:
     return np.stack([1 - fg, fg]).astype(np.float32)
 
 
+def fitted(judge: Several) -> float:
+    (one,) = {source.temperature for source in judge.sources}
+    return one
+
+
 def test_a_temperature_undoes_what_was_too_sure(dataset: Dataset) -> None:
     prob, cases = disc(), dataset.train
     rng = np.random.default_rng(0)
     labels = {case.name: (rng.random(prob.shape[1:]) < prob[1]).astype(np.int16) for case in cases}
-    names = frozenset(labels)
 
     def label_of(case: Case) -> Picture:
         return Picture(labels[case.name], Geometry((1.0, 1.0)))
 
     sharp = prob**3 / (prob**3).sum(0)
-    found = calibrated(Says(sharp, names, "nnunet"), cases, label_of)
-    assert found.temperature == pytest.approx(3, rel=0.15)
-    assert calibrated(Says(prob, names), cases, label_of).temperature == pytest.approx(1, abs=0.15)
-    assert (found.kind, found.held_out, found.paths, found.names()) == ("nnunet", True, ("there",), names)
+    folds = Several(tuple(Says(sharp, frozenset({name}), "nnunet") for name in labels))
+    found = calibrated(folds, cases, label_of)
+    assert fitted(found) == pytest.approx(3, rel=0.15)
+    assert fitted(calibrated(Several((Says(prob, folds.names()),)), cases, label_of)) == pytest.approx(1, abs=0.15)
+    assert (found.kind, found.held_out, found.paths, found.names()) == ("nnunet", True, folds.paths, folds.names())
     made = found.probabilities(cases[0], label_of(cases[0]))
-    expected = sharpened(torch.from_numpy(sharp)[None], found.temperature)[0]
+    expected = sharpened(torch.from_numpy(sharp)[None], fitted(found))[0]
     np.testing.assert_allclose(made, expected.numpy(), atol=1e-6)
-    assert calibrated(Says(sharp, frozenset()), cases, label_of).temperature == 1
+    assert fitted(calibrated(folds, [], label_of)) == 1
 
 
 def test_a_temperature_asks_few_cases_and_no_unannotated_voxels(dataset: Dataset) -> None:
     asked: list[str] = []
-    case = dataset.train[0]
-    many = [replace(case, name=f"c{number}") for number in range(101)]
+    many = [replace(dataset.train[0], name=f"c{number}") for number in range(101)]
     label = Picture(np.where(np.arange(48) < 24, IGNORE, disc().argmax(0)).astype(np.int16), Geometry((1.0, 1.0)))
 
     def label_of(case: Case) -> Picture:
         asked.append(case.name)
         return label
 
-    found = calibrated(Says(disc(), frozenset(each.name for each in many)), many, label_of)
+    found = calibrated(Several((Says(disc(), frozenset(each.name for each in many)),)), many, label_of)
     assert 10 < len(asked) <= 20
-    assert found.temperature < 1, "where somebody annotated, the disc is right everywhere"
+    assert fitted(found) < 1, "where somebody annotated, the disc is right everywhere"

@@ -13,7 +13,7 @@ from ..data.dataset import Case
 from ..data.formats import Picture
 from ..functional.doubt import temperature
 from ..types import IGNORE
-from .sources import Array, Source, mask_of
+from .sources import Array, Several, Source, mask_of
 
 CASES, VOXELS, BAND = 20, 20_000, 2
 """What a temperature is fitted on: so many cases, of each so many voxels, all within so many steps of a boundary."""
@@ -51,18 +51,20 @@ class Calibrated:
         return prob
 
 
-def calibrated(source: Source, cases: Sequence[Case], label_of: Callable[[Case], Picture]) -> Calibrated:
-    """``source`` with the temperature under which the given labels are likeliest near boundaries (Guo et al., On
-    Calibration of Modern Neural Networks, ICML 2017), which is 1 where it judges none of ``cases``.
+def calibrated(judge: Several, cases: Sequence[Case], label_of: Callable[[Case], Picture]) -> Several:
+    """``judge``, each of its sources with one temperature for all: that under which the given labels are likeliest near
+    boundaries (Guo et al., On Calibration of Modern Neural Networks, ICML 2017). It is 1 where none of ``cases`` is
+    judged.
 
-    It must not have learnt from them. ``label_of`` gives (*S) with IGNORE where nobody annotated.
+    The judge must not have learnt from them. ``label_of`` gives (*S) with IGNORE where nobody annotated.
     """
-    judged = [case for case in cases if case.name in source.names()]
-    rows = [_near_boundaries(source, case, label_of(case)) for case in judged[:: -(-len(judged) // CASES) or 1]]
-    if not rows:
-        return Calibrated(source, 1.0)
-    probs, labels = (torch.from_numpy(np.concatenate(part)) for part in zip(*rows, strict=True))
-    return Calibrated(source, temperature(probs, labels))
+    judged = [case for case in cases if case.name in judge.names()]
+    rows = [_near_boundaries(judge, case, label_of(case)) for case in judged[:: -(-len(judged) // CASES) or 1]]
+    fitted = 1.0
+    if rows:
+        probs, labels = (torch.from_numpy(np.concatenate(part)) for part in zip(*rows, strict=True))
+        fitted = temperature(probs, labels)
+    return Several(tuple(Calibrated(source, fitted) for source in judge.sources))
 
 
 def _near_boundaries(source: Source, case: Case, label: Picture) -> tuple[Array, Array]:
