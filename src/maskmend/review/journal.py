@@ -32,7 +32,8 @@ Run = tuple[int, int, int, int]
 
 
 class Event(Record):
-    """One line. label: sha256 of the given label it speaks of. names: the event that is undone or done again."""
+    """One line. label: sha256 of the given label it speaks of. names: the event that is undone or done again. key: what
+    the page calls it, so that it is written once however often it is sent."""
 
     n: int = Field(ge=1)
     at: str
@@ -50,6 +51,7 @@ class Event(Record):
     runs: tuple[Run, ...] | None = None
     tool: str | None = None
     names: int | None = None
+    key: str | None = Field(None, max_length=64)
 
 
 @dataclass(frozen=True)
