@@ -1,8 +1,10 @@
-"""Small made-up audits for the browser tests, and a page of a real browser that tolerates no breach of its own rules."""
+"""Small made-up audits for the browser tests, and a page of a real browser that forgives no breach of its rules."""
 
 from __future__ import annotations
 
+import base64
 import io
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,8 @@ from maskmend.audit import store
 from maskmend.data.dataset import write_dataset
 from maskmend.data.formats import read_label, write_image, write_label
 from maskmend.data.geometry import Geometry
+from maskmend.review.server import Running
+from maskmend.review.session import Session
 
 LABELS = {"background": 0, "lesion": 1, "edema": 2}
 WATCH = "addEventListener('securitypolicyviolation', (event) => console.error('CSP: ' + event.violatedDirective));"
@@ -88,6 +92,17 @@ def write_picture(data: Path, name: str, rgb: Any, label: Any | None = None) -> 
 
 
 @contextmanager
+def only_looking(folder: Path) -> Iterator[str]:
+    """The address of a review that somebody else has open."""
+    started = Running(Session(store.open_audit(folder), None, "Anna B. has this review open.", 0, 0))
+    thread = threading.Thread(target=started.serve, daemon=True)
+    thread.start()
+    yield started.address
+    started.stop()
+    thread.join(10)
+
+
+@contextmanager
 def watched(browser: Any, address: str) -> Iterator[Any]:
     """A page on the review. At the end nothing may have been complained of, nor asked of another address."""
     page = browser.new_page(viewport={"width": 1100, "height": 760})
@@ -112,12 +127,10 @@ def watched(browser: Any, address: str) -> Iterator[Any]:
 def seen(page: Any) -> Any:
     """What the large plane shows, (H, W, 4) of one CSS pixel each, outlines left out."""
     address = page.locator(".stage > .view .picture").evaluate("canvas => canvas.toDataURL()")
-    import base64
-
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGBA")).astype(int)
 
 
 def press_on(page: Any, row: float, column: float) -> None:
     """Click on a pixel of what ``seen`` shows."""
     box = page.locator(".stage > .view .lines").bounding_box()
-    page.mouse.click(box["x"] + column, box["y"] + row)
+    page.mouse.click(box["x"] + float(column), box["y"] + float(row))

@@ -72,7 +72,7 @@ export class ListPage {
 
 const table = (name, head, rows) => el("table", {}, el("caption", {}, name),
   el("thead", {}, el("tr", {}, head.map((text) => el("th", { scope: "col" }, text)))),
-  el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, String(cell ?? 0)))))));
+  el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, typeof cell === "number" ? String(Math.round(100 * cell) / 100) : cell ?? "–"))))));
 
 export class SummaryPage {
   actions = {};
@@ -84,8 +84,8 @@ export class SummaryPage {
     this.root = el("div", { className: "summary" }, el("p", { className: "next" }, summary.sentence),
       el("div", { className: "row" }, button("Download review.csv", () => this.#download()), button("Finish the review", () => this.#finish(), { className: "start" })),
       el("figure", {}, this.curve, el("figcaption", {}, "Found (cases with an accepted or redrawn finding) against cases seen")),
-      table("Verdicts", [...verdicts, "minutes"], [[...verdicts.map((verdict) => summary.verdicts[verdict]), Math.round(summary.minutes * 10) / 10]]),
-      table("By kind", ["kind", ...verdicts], Object.entries(summary.by_kind).map(([kind, counts]) => [words(kind), ...verdicts.map((verdict) => counts[verdict])])),
+      table("Verdicts", [...verdicts, "minutes"], [[...verdicts.map((verdict) => summary.verdicts[verdict] ?? 0), summary.minutes]]),
+      table("By kind", ["kind", ...verdicts], Object.entries(summary.by_kind).map(([kind, counts]) => [words(kind), ...verdicts.map((verdict) => counts[verdict] ?? 0)])),
       summary.blind ? table("Judged without the suggestion", ["", ""], Object.entries(summary.blind).map(([what, value]) => [words(what), value])) : null);
     this.watch = new ResizeObserver(() => this.#plot(summary.curve));
     this.watch.observe(this.curve);

@@ -44,6 +44,7 @@ class App {
 
   async load() {
     this.audit = await getJson("/api/audit");
+    this.audit.classes.sort((a, b) => a.value - b.value);
     $("banner").textContent = this.audit.readonly ?? "";
     $("banner").hidden = !this.audit.readonly;
     this.status();
