@@ -13,16 +13,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .prepare import prepare
+    from .verbs.audit import audit
     from .verbs.demo import demo
     from .verbs.evaluate import evaluate
     from .verbs.fuse import fuse
+    from .verbs.grade import grade
     from .verbs.predict import predict
+    from .verbs.review import review
     from .verbs.simulate import simulate
     from .verbs.train import train
 
     __version__: str
 
-__all__ = ["__version__", "demo", "evaluate", "fuse", "predict", "prepare", "simulate", "train"]
+__all__ = [
+    "__version__",
+    "audit",
+    "demo",
+    "evaluate",
+    "fuse",
+    "grade",
+    "predict",
+    "prepare",
+    "review",
+    "simulate",
+    "train",
+]
 
 _HOMES = {
     "prepare": ".prepare",
@@ -32,6 +47,9 @@ _HOMES = {
     "evaluate": ".verbs.evaluate",
     "fuse": ".verbs.fuse",
     "demo": ".verbs.demo",
+    "audit": ".verbs.audit",
+    "review": ".verbs.review",
+    "grade": ".verbs.grade",
 }
 
 

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..data.dataset import Case, Dataset, case_arrays
 from ..data.formats import Picture, read_label
@@ -59,6 +57,12 @@ def look(case: Case, dataset: Dataset) -> Look:
     known = anatomy.shapes(label.array)
     doubted = (*_holes(label, known, dataset), *_gaps(label, known, dataset), *_sides(label, known, dataset))
     return Look(case.name, files, (), doubted, known, label.array.shape, label.geometry)
+
+
+def given_label(case: Case, dataset: Dataset) -> Picture:
+    """The given label of a case (*S), IGNORE where nobody annotated."""
+    assert case.label is not None
+    return read_given(case.label, dataset.ignore)
 
 
 def read_given(path: Path, ignore: int | None) -> Picture:
@@ -121,8 +125,3 @@ def _sides(label: Picture, known: dict[int, Shape], dataset: Dataset) -> Iterato
             for k, other in ((left, right), (right, left)):
                 voxels = np.flatnonzero(label.array == k)
                 yield Doubted("left_right", k, voxels, 0.95, text, value=other, other=other)
-
-
-def values(look: Look) -> NDArray[Any]:
-    """The values that the label holds, background aside."""
-    return np.array(sorted(look.shapes))

@@ -119,7 +119,8 @@ def from_mask(label: np.ndarray, classes: int, spacing_mm: Sequence[float]) -> n
     own = np.arange(classes).reshape(-1, *[1] * label.ndim) == prob.argmax(0)
     top = np.minimum(prob.max(0), MOST_SURE)
     others = np.where(own, 0, prob + np.float32(1e-6))
-    return np.where(own, top, others * ((1 - top) / others.sum(0))).astype(np.float32)
+    found: np.ndarray = np.where(own, top, others * ((1 - top) / others.sum(0))).astype(np.float32)
+    return found
 
 
 def sharpened(prob: Tensor, temperature: float) -> Tensor:

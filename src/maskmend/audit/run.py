@@ -1,0 +1,190 @@
+"""From a data set to an audit: every label is checked, judged where somebody can, and what is doubted is written down.
+
+One case is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..data.dataset import Case, Dataset
+from ..data.formats import Picture
+from ..functional import doubt as doubts
+from ..metrics import dice, mean_sd, overlap
+from ..progress import track
+from . import rank, store
+from .checks import Look, look_at, read_given
+from .findings import by_model
+from .population import compare
+from .rank import Judged
+from .report import write_report
+from .sources import Several
+from .store import About, Audit, Doubted, Finding, Judge
+from .suggest import joined
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an audit is asked for.
+
+    judge: who predicts, or nobody. frozen: cases whose findings a person has spoken of: these stay as they are.
+    reviewed: those that she is done with. said: of the choice of judges.
+    settings: written to ``audit.json``, for the next audit.
+    """
+
+    dataset: Dataset
+    folder: Path
+    looks: Mapping[str, Look]
+    judge: Several | None = None
+    tolerance_mm: float | None = None
+    checks: bool = True
+    frozen: Collection[str] = ()
+    reviewed: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def look_over(dataset: Dataset) -> dict[str, Look]:
+    """What each labelled training case shows by itself."""
+    cases = [case for case in dataset.train if case.label is not None]
+    return {look.case: look for look in look_at(cases, dataset)}
+
+
+def audit(asked: Asked) -> Audit:
+    """Judge every given label, and write down what is doubted; ``audit.json`` last.
+
+    Raises:
+        InputError: a file of a judge cannot be used, or the folder cannot be written.
+    """
+    start, made = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    cases = [case for case in asked.dataset.train if case.name in asked.looks]
+    checked = compare(list(asked.looks.values()), asked.dataset) if asked.checks else {}
+    about = _about(asked, made)
+    found: dict[str, tuple[Finding, ...]] = {}
+    judged: dict[str, Judged] = {}
+    for case in track(cases, "Judging" if asked.judge else "Writing"):
+        look = asked.looks[case.name]
+        doubted = [*look.broken, *(look.doubted if asked.checks else ()), *checked.get(case.name, ())]
+        found[case.name], verdict = _case(case, asked, about, doubted)
+        if verdict is not None:
+            judged[case.name] = verdict
+    rows = rank.ordered([case.name for case in cases], judged, found)
+    whole = _whole(asked, rows, judged) | {"seconds": round(time.monotonic() - start, 2)}
+    done = Audit(asked.folder, about.model_copy(update=whole), tuple(rows))
+    store.write_rows(done.folder, rows)
+    store.write_about(done.folder, done.about)
+    write_report(done)
+    return done
+
+
+def _about(asked: Asked, made: str) -> About:
+    data = asked.dataset
+    return About(
+        maskmend=__version__,
+        dataset=str(data.root.resolve()),
+        dims=max((len(look.shape) for look in asked.looks.values()), default=2),
+        labels=data.labels,
+        ignore=data.ignore,
+        file_ending=data.file_ending,
+        files={look.case: look.files for look in asked.looks.values()},
+        tolerance_mm=asked.tolerance_mm,
+        settings=dict(asked.settings),
+        reviewed=asked.reviewed,
+        made=made,
+        seconds=0,
+    )
+
+
+def _case(
+    case: Case, asked: Asked, about: About, doubted: Sequence[Doubted]
+) -> tuple[tuple[Finding, ...], Judged | None]:
+    """Judge one case, and write down its findings unless a person spoke of them.
+
+    Where the mask as a whole is doubted, every difference from the judge's is a finding, however thin.
+    """
+    if asked.looks[case.name].broken:
+        nothing = np.zeros((1,) * about.dims, np.int16)
+        findings, _, _ = joined(case.name, nothing, doubted, about.labels, Picture(nothing, _nowhere(about)).geometry)
+        store.write_case(asked.folder, about, case.name, findings, {}, _nowhere(about))
+        return findings, None
+    assert case.label is not None
+    label = read_given(case.label, about.ignore)
+    maps: dict[str, Array] = {}
+    verdict = None
+    if asked.judge is not None and case.name in asked.judge.names():
+        prob, spread = asked.judge.opinion(case, label)
+        verdict, maps = judge(prob, label.array, about.labels, spread)
+        place = label.geometry
+        tolerance_mm = 0.0 if about.tolerance_mm is None and verdict.doubt > doubts.CUT else about.tolerance_mm
+        found = by_model(label.array, prob, about.labels, place.spacing_mm, tolerance_mm, place.known)
+        doubted = [*found, *doubted]
+    if case.name in asked.frozen:
+        return Audit(asked.folder, about, ()).findings(case.name), verdict
+    findings, numbers, suggested = joined(case.name, label.array, doubted, about.labels, label.geometry)
+    maps |= {"findings": numbers, "suggestions": suggested} if any(f.number for f in findings) else {}
+    store.write_case(asked.folder, about, case.name, findings, maps, label.geometry)
+    return findings, verdict
+
+
+def judge(
+    prob: NDArray[np.float32], label: Array, labels: Mapping[str, int], spread: float | None
+) -> tuple[Judged, dict[str, Array]]:
+    """What probabilities (K, *S) say of a label (*S), and what is drawn of it: the judge's own mask, and the doubt."""
+    p, y = torch.from_numpy(prob).unsqueeze(0), torch.from_numpy(label.astype(np.int64)).unsqueeze(0)
+    mask = np.where(label < 0, label, prob.argmax(0)).astype(label.dtype)
+    wrong, voxels = doubts.wrong(p, y)[0], np.bincount(label[label >= 0].ravel(), minlength=len(prob))
+    scores = {name: float(getattr(doubts, name)(p, y)) for name in ("margin", "softmin", "cross_entropy", "certainty")}
+    agreement = [dice(counts) for counts in overlap(mask, label, range(1, len(prob))).values() if not counts.empty]
+    names = store.class_names(labels)
+    verdict = Judged(
+        doubt=float(doubts.regret(p, y)),
+        certainty=scores["certainty"],
+        dice=mean_sd(agreement)[0] if agreement else 1.0,
+        scores=scores | ({"spread": spread} if spread is not None else {}),
+        wrong={names[k]: float(wrong[k]) for k in range(1, len(prob))},
+        voxels={names[k]: int(voxels[k]) for k in range(1, len(prob))},
+    )
+    return verdict, {"predicted": mask, "doubt": np.rint(255 * doubts.voxels(p, y)[0].numpy()).astype(np.uint8)}
+
+
+def _whole(asked: Asked, rows: Sequence[store.Row], judged: Mapping[str, Judged]) -> dict[str, Any]:
+    """What is said of the data set as a whole."""
+    every = list(judged.values())
+    judges = []
+    for kind in dict.fromkeys(source.kind for source in (asked.judge.sources if asked.judge else ())):
+        sources = [source for source in asked.judge.sources if source.kind == kind] if asked.judge else []
+        seen = frozenset[str]().union(*(source.names() for source in sources)) & judged.keys()
+        judges.append(
+            Judge(
+                kind=kind,
+                paths=tuple(path for source in sources for path in source.paths),
+                held_out=all(source.held_out for source in sources),
+                cases=len(seen),
+                temperature=float(getattr(sources[0], "temperature", 1.0)),
+                dice=float(np.mean([judged[case].dice for case in seen])) if seen else None,
+            )
+        )
+    return {
+        "judges": tuple(judges),
+        "tau": rank.shares_wrong(every),
+        "looks_clean": rank.looks_clean(every) if every else None,
+        "sentences": (*asked.said, *rank.sentences(rows, every, judges)),
+    }
+
+
+def _nowhere(about: About) -> Any:
+    from ..data.geometry import Geometry
+
+    return Geometry((1.0,) * about.dims)

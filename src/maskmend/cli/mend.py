@@ -1,0 +1,78 @@
+"""Masks: audit, review."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ..verbs.terminal import Verb, show
+from ..words import pair
+from .app import DatasetFolder, DeviceOption, Words, app
+
+
+@app.command(
+    cls=Verb,
+    epilog="Example: maskmend audit DATASET -o AUDIT --cross 2; after `maskmend review AUDIT`, again with --again",
+)
+def audit(
+    dataset: DatasetFolder,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="AUDIT", help="Folder for findings, suggestions and report.html.")
+    ],
+    overrides: Words = None,
+    cross: Annotated[
+        int | None, typer.Option(metavar="N", help="Train N networks to judge; KEY=VALUE are settings of train.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="How they learn; by default plain training.")] = None,
+    run: Annotated[
+        list[Path] | None, typer.Option(metavar="RUN", help="A run of yours judges what it did not learn from.")
+    ] = None,
+    nnunet: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="nnU-Net's TRAINER__PLANS__CONFIG: its folds judge.")
+    ] = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="NAME.npz or masks, predicted by whoever did not learn them."),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Let the labels that you reviewed judge the others.")] = False,
+    no_checks: Annotated[bool, typer.Option("--no-checks", help="Leave out what is found without a judge.")] = False,
+    tolerance_mm: Annotated[
+        float | None, typer.Option(min=0, help="Differences of this depth are no finding; by default one voxel.")
+    ] = None,
+    engine: Annotated[Literal["local", "ray", "slurm"], typer.Option(help="Where networks are trained.")] = "local",
+    jobs: Annotated[int | None, typer.Option(min=0, help="Trainings at a time.")] = None,
+    option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of --engine ray or slurm.")] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Find the masks that are wrong, and where: by checks, and by networks if you like."""
+    from ..verbs.audit import audit
+
+    judges: dict[str, Any] = {"runs": run or (), "nnunet": nnunet, "predictions": predictions or (), "cross": cross}
+    where: dict[str, Any] = {"engine": engine, "jobs": jobs, "options": dict(map(pair, option or [])), "device": device}
+    how: dict[str, Any] = {"method": method, "overrides": overrides or (), "tolerance_mm": tolerance_mm, "again": again}
+    show(audit(dataset, output, checks=not no_checks, **judges, **where, **how).table())
+
+
+@app.command(cls=Verb, epilog="Example: maskmend review AUDIT")
+def review(
+    audit: Annotated[Path, typer.Argument(metavar="AUDIT", help="Folder that `maskmend audit` made.")],
+    reviewer: Annotated[str | None, typer.Option(metavar="NAME", help="Who reviews; by default your login.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of this machine; by default any that is free.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address only.")] = False,
+    blind: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of undoubted cases mixed in, and of suggestions hidden at first.")
+    ] = 0.1,
+    seed: Annotated[int, typer.Option(help="Chooses these.")] = 0,
+    open_with: Annotated[
+        Literal["slicer", "itksnap", "napari"] | None,
+        typer.Option("--open", help="Edit one case in this program instead, and take back what you save."),
+    ] = None,
+    case: Annotated[str | None, typer.Option(metavar="CASE", help="With --open; by default the next one.")] = None,
+) -> None:
+    """Look at what is doubted, in your browser: accept, refuse, redraw. Nothing leaves this machine."""
+    from ..verbs.review import review
+
+    asked: dict[str, Any] = {"reviewer": reviewer, "port": port, "browser": not no_browser, "blind": blind}
+    show(review(audit, **asked, seed=seed, open_with=open_with, case=case).table())
