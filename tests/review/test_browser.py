@@ -255,6 +255,21 @@ def test_a_name_is_text(browser: Any, pictures: tuple[Path, str]) -> None:
     assert [event.case for event in journal.read(folder) if event.do == "verdict"] == [ODD]
 
 
+def test_a_blind_finding_is_answered_before_its_suggestion(browser: Any, tmp_path: Path) -> None:
+    grey = np.full((16, 16, 3), 90, np.uint8)
+    write_picture(tmp_path / "data", "a", grey)
+    folder = write_audit(tmp_path, 2, [(3, 3), (9, 9)])
+    with running(folder, blind=1.0) as address, watched(browser, address) as page:
+        open_case(page, "a")
+        sync_api.expect(page.locator(".next")).to_contain_text("after your answer")
+        page.keyboard.press("a")
+        sync_api.expect(page.locator(".next")).to_contain_text("Here is the suggestion")
+        page.keyboard.press("r")
+        sync_api.expect(page.locator(".next")).to_contain_text("after your answer")
+    events = [event for event in journal.read(folder) if event.do == "verdict"]
+    assert [(event.verdict, event.shown) for event in events] == [("accepted", "given"), ("refused", "both")]
+
+
 def test_a_second_reviewer_may_only_look(browser: Any, pictures: tuple[Path, str]) -> None:
     folder, _ = pictures
     with only_looking(folder) as address, watched(browser, address) as page:

@@ -14,6 +14,7 @@ const after = (list, now, by = 1) => list[(list.indexOf(now) + by + list.length)
 
 export class CasePage {
   finding = null;
+  revealed = null; // id of the finding whose suggestion was kept back until it was answered
   #strokes = 0; // since drawing began
   #since = performance.now();
 
@@ -32,9 +33,8 @@ export class CasePage {
     return new CasePage(app, await getJson(caseAt(name)));
   }
 
-  /** The most telling first. */
   get findings() {
-    return [...this.study.findings].sort((a, b) => b.confidence * b.voxels - a.confidence * a.voxels);
+    return this.study.findings;
   }
 
   get drawing() {
@@ -42,7 +42,7 @@ export class CasePage {
   }
 
   get unseen() {
-    return this.study.findings.filter(({ verdict }) => !verdict).length;
+    return this.findings.filter(({ verdict }) => !verdict).length;
   }
 
   /** The first finding without a verdict after the one in hand, then from the start. */
@@ -78,7 +78,7 @@ export class CasePage {
   }
 
   #step(by) {
-    if (this.study.findings.length) this.select(after(this.findings, this.finding, by));
+    if (this.findings.length) this.select(after(this.findings, this.finding, by));
   }
 
   verdict(verdict) {
@@ -88,7 +88,8 @@ export class CasePage {
     if (!this.#put({ do: "verdict", finding: finding.id, verdict, seconds, shown, comment: finding.comment ?? "" })) return;
     finding.verdict = verdict;
     say(`${SAID[verdict]}. ${this.unseen ? `${this.unseen} to go.` : "All findings seen."}`);
-    if (this.unseen) this.select(this.nextUnseen);
+    if (finding.hidden) this.revealed = finding.id;
+    if (this.unseen && !finding.hidden) this.select(this.nextUnseen);
     else this.changed();
   }
 
@@ -107,7 +108,7 @@ export class CasePage {
 
   /** The server will not write an event: show what is true. */
   async refused() {
-    this.#take(await getJson(caseAt(this.name)));
+    this.#take(await getJson(caseAt(this.name)).catch(() => this.study));
     this.planes.renew();
   }
 
@@ -154,8 +155,8 @@ export class CasePage {
   }
 
   #stroke(runs, tool) {
-    const { large: { axis }, at } = this.planes;
-    this.#strokes += this.#put({ do: "stroke", axis, index: at[axis], runs, tool, finding: this.finding?.id ?? null });
+    const { axis, data } = this.planes.large;
+    this.#strokes += this.#put({ do: "stroke", axis, index: data.index, runs, tool, finding: this.finding?.id ?? null });
   }
 
   /** A finding that was drawn at is redrawn, unless its suggestion was accepted: then the strokes lie on top of it. */

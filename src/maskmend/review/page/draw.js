@@ -29,6 +29,7 @@ export class Pen {
   }
 
   down(event) {
+    if (this.view.stale) return;
     const at = this.view.at(event), { tool } = this.setting;
     if (tool === "polygon") {
       if (this.points.length > 2 && (event.detail > 1 || this.#near(event, this.points[0]))) return this.finish();

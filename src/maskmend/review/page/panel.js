@@ -8,8 +8,7 @@ const MARKS = { accepted: "✓ accepted", refused: "✗ refused", redrawn: "✎ 
 
 export const titleOf = ({ kind, class: name, other }) => `${words(kind)}: ${name}${other ? ` or ${other}` : ""}`;
 
-const rounded = (number) => String(Number(number.toPrecision(2)));
-const size = ({ volume_ml: ml, voxels }) => (ml ? `${rounded(ml)} ml` : voxels ? `${voxels} px` : "");
+const size = ({ volume_ml: ml, voxels }) => (ml ? `${Number(ml.toPrecision(2))} ml` : voxels ? `${voxels} px` : "");
 
 export class Panel {
   constructor(page) {
@@ -39,8 +38,12 @@ export class Panel {
     const { page } = this, { study, finding, app, drawing } = page, fixed = Boolean(app.audit.readonly);
     this.next.textContent = this.#whatNext();
     this.about.replaceChildren(...(finding ? this.#finding(finding) : []));
-    for (const node of this.verdicts) node.disabled = fixed || !finding;
-    for (const node of this.verdicts) node.setAttribute("aria-pressed", node.classList.contains(finding?.verdict));
+    for (const node of this.verdicts) {
+      node.disabled = fixed || !finding;
+      node.setAttribute("aria-pressed", node.classList.contains(finding?.verdict));
+    }
+    this.verdicts[0].firstChild.textContent = finding?.hidden ? "It is wrong" : "Accept";
+    this.verdicts[1].firstChild.textContent = finding?.hidden ? "It is right" : "Refuse";
     this.pencil.disabled = fixed;
     this.pencil.firstChild.textContent = drawing ? "Stop" : "Draw";
     this.pencil.lastChild.textContent = drawing ? "Esc" : "d";
@@ -60,15 +63,15 @@ export class Panel {
     if (page.drawing) return "Draw what is right (green). Esc when it is.";
     if (study.done) return "This case is done. Enter: next case.";
     if (!page.unseen) return study.findings.length ? "All findings seen. Enter: case done." : "Nothing is doubted here. Look, then press Enter.";
+    if (finding && page.revealed === finding.id) return "Here is the suggestion. Answer again, or n: next.";
     if (finding?.verdict) return `${page.unseen} without a verdict. n: next.`;
-    if (finding?.hidden) return "Is the label wrong here? The suggestion is kept back.";
+    if (finding?.hidden) return "Is the label wrong here? The suggestion comes after your answer.";
     return finding?.suggested ? "Is the blue outline better than the orange one?" : "Is the label wrong here?";
   }
 
   #finding(finding) {
-    const mm = this.page.study.known_mm ? "mm" : "px", depth = finding.depth_mm ? `${rounded(finding.depth_mm)} ${mm} deep` : "";
-    const facts = [size(finding), depth, `${Math.round(100 * finding.confidence)} % sure`].filter(Boolean).join(" · ");
-    return [el("h2", {}, titleOf(finding)), el("p", {}, finding.text), el("p", { className: "facts" }, facts),
+    const sure = `${finding.from === "model" ? "networks" : "check"}: ${Math.round(100 * finding.confidence)} % sure`;
+    return [el("h2", {}, titleOf(finding)), el("p", {}, finding.text), el("p", { className: "facts" }, sure),
       el("p", { className: "comment" }, finding.comment ? `“${finding.comment}”` : "")];
   }
 

@@ -12,6 +12,7 @@ export class Planes {
   doubt = false;
   over = null; // the voxel under the mouse: {view, at: [row, col]}
   #way = 1; // of scrolling
+  #here = ""; // the large plane that was asked for last
   #closed = false;
 
   /** page: the case's; its study, prefs, finding and waiting() are read, changed() is told of where one looks. */
@@ -49,7 +50,6 @@ export class Planes {
     const to = Math.min(this.study.shape[axis] - 1, Math.max(0, this.at[axis] + steps));
     if (to === this.at[axis]) return;
     this.#way = Math.sign(steps);
-    if (axis === this.large.axis) this.large.pen?.cancel();
     this.at[axis] = to;
     this.refresh();
   }
@@ -57,7 +57,6 @@ export class Planes {
   /** Shows `axis` large; the other planes stay small. */
   turn(axis) {
     if (axis === this.large.axis || this.flat) return;
-    this.large.pen?.cancel();
     this.over = null;
     this.small.find((view) => view.axis === axis).setAxis(this.large.axis);
     this.large.setAxis(axis);
@@ -92,7 +91,9 @@ export class Planes {
 
   /** Loads what is to be seen now, and then what will be next; ends requests for what no longer is. */
   refresh() {
-    const { axis } = this.large;
+    const { axis } = this.large, here = `${axis} ${this.at[axis]}`;
+    if (here !== this.#here) this.large.leave();
+    this.#here = here;
     const near = [0, 1, -1, 2, 3].map((steps) => this.at[axis] + steps * this.#way)
       .filter((index) => index >= 0 && index < this.study.shape[axis]).map((index) => this.#paths(axis, index));
     const wanted = [...near, ...this.small.map((view) => this.#paths(view.axis, this.at[view.axis]))];
@@ -129,7 +130,7 @@ export class Planes {
         if (event.axis === axis && event.index === index) apply(current, view.cols, event.runs, this.page.app.audit.ignore);
       }
       view.pen?.overlay(current);
-      view.put(image || null, { given, suggestion, current }, doubt || null);
+      view.put({ index, image: image || null, labels: { given, suggestion, current }, doubt: doubt || null });
       view.lines.setAttribute("aria-label", `${planeName(this.study, axis)}, slice ${index + 1} of ${this.study.shape[axis]}`);
     } catch (error) {
       if (error.name === "AbortError" || stale()) return;

@@ -20,7 +20,8 @@ export const axisOf = (study, plane) => {
 export class View {
   zoom = 1;
   pan = [0, 0];
-  data = null; // {image, labels, doubt}
+  data = null; // what is shown: {index, image, labels, doubt}
+  stale = true; // it is not yet what should be shown
   extras = []; // functions that draw on the outlines' canvas
   pen = null;
   #asked = 0;
@@ -88,10 +89,10 @@ export class View {
     return r >= 0 && c >= 0 && r < this.rows && c < this.cols;
   }
 
-  /** Shows what was loaded: image {bytes, bands} or null, labels {given, suggestion, findings, current}, doubt or null. */
-  put(image, labels, doubt) {
-    this.data = { image, labels, doubt };
-    const { rows, cols, native } = this;
+  /** Shows what was loaded: image {bytes, bands} or null, labels {given, suggestion, current}, doubt {bytes} or null. */
+  put(data) {
+    Object.assign(this, { data, stale: false });
+    const { rows, cols, native } = this, { image, doubt } = data;
     native.width = cols;
     native.height = rows;
     const pixels = new ImageData(cols, rows);
@@ -106,6 +107,12 @@ export class View {
     }
     native.getContext("2d").putImageData(pixels, 0, 0);
     this.trace();
+  }
+
+  /** Another slice is on its way: what is not finished on this one is dropped, and nothing is begun. */
+  leave() {
+    this.stale = true;
+    this.pen?.cancel();
   }
 
   /** Outlines anew, after labels or what is to be shown changed. Beside the given label only what departs from it is
