@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from maskmend import review
+from maskmend.review import server
 
-FILES = sorted((Path(review.__file__).parent / "page").iterdir())
+FILES = sorted((Path(server.__file__).parent / "page").iterdir())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -61,7 +61,8 @@ export class CasePage {
 
   /** Events of this case that are not saved yet. */
   waiting(what) {
-    return this.app.outbox.waiting.filter(({ name, event }) => name === this.name && event.do === what).map(({ event }) => event);
+    const mine = this.app.outbox.waiting.filter(({ name }) => name === this.name).map(({ event }) => event);
+    return mine.filter((event) => event.do === what);
   }
 
   close() {
@@ -84,8 +85,9 @@ export class CasePage {
   verdict(verdict) {
     const { finding } = this;
     if (!finding) return say("There is no finding to judge here.");
-    const seconds = Math.round((performance.now() - this.#since) / 100) / 10, shown = finding.hidden ? "given" : this.prefs.mode;
-    if (!this.#put({ do: "verdict", finding: finding.id, verdict, seconds, shown, comment: finding.comment ?? "" })) return;
+    const seconds = Math.round((performance.now() - this.#since) / 100) / 10;
+    const shown = finding.hidden ? "given" : this.prefs.mode, { id, comment } = finding;
+    if (!this.#put({ do: "verdict", finding: id, verdict, seconds, shown, comment })) return;
     finding.verdict = verdict;
     say(`${SAID[verdict]}. ${this.unseen ? `${this.unseen} to go.` : "All findings seen."}`);
     if (finding.hidden) this.revealed = finding.id;
@@ -132,7 +134,8 @@ export class CasePage {
   async #comment() {
     const { finding } = this, value = (finding ?? this.study).comment ?? "";
     const field = el("textarea", { rows: 4, value, "aria-label": "Comment", autofocus: true });
-    const how = await dialog(`Comment on ${finding ? "this finding" : "this case"}`, field, [["save", "Save"], ["", "Cancel"]]);
+    const title = `Comment on this ${finding ? "finding" : "case"}`;
+    const how = await dialog(title, field, [["save", "Save"], ["", "Cancel"]]);
     if (how === "save") this.#put({ do: "comment", finding: finding?.id ?? null, comment: field.value });
   }
 
@@ -148,15 +151,15 @@ export class CasePage {
     if (this.app.audit.readonly) return say("Read only: nothing can be changed here.");
     if (this.drawing) return this.#stopDrawing();
     this.#strokes = 0;
-    const { large } = this.planes;
-    large.pen = new Pen(large, this.prefs, this.app.audit.ignore, () => this.planes.superpixels(), (runs, tool) => this.#stroke(runs, tool));
-    large.trace();
+    const { planes, prefs } = this, stroke = (runs, tool) => this.#stroke(runs, tool);
+    planes.large.pen = new Pen(planes.large, prefs, this.app.audit.ignore, () => planes.superpixels(), stroke);
+    planes.large.trace();
     this.changed();
   }
 
   #stroke(runs, tool) {
-    const { axis, data } = this.planes.large;
-    this.#strokes += this.#put({ do: "stroke", axis, index: data.index, runs, tool, finding: this.finding?.id ?? null });
+    const { axis, data: { index } } = this.planes.large, finding = this.finding?.id ?? null;
+    this.#strokes += this.#put({ do: "stroke", axis, index, runs, tool, finding });
   }
 
   /** A finding that was drawn at is redrawn, unless its suggestion was accepted: then the strokes lie on top of it. */
@@ -188,7 +191,7 @@ export class CasePage {
   }
 
   setChannel(channel) {
-    this.prefs.channel = channel;
+    this.prefs.channel = this.study.rgb ? 0 : channel % Math.max(1, this.study.channels.length);
     this.planes.setWindow(this.prefs.window);
   }
 
@@ -228,7 +231,7 @@ export class CasePage {
     zoomIn: () => this.planes.large.zoomBy(1.3),
     zoomOut: () => this.planes.large.zoomBy(1 / 1.3),
     nextWindow: () => this.planes.setWindow(after([null, ...this.panel.presets], this.prefs.window)),
-    nextChannel: () => this.study.rgb || this.setChannel((this.prefs.channel + 1) % Math.max(1, this.study.channels.length)),
+    nextChannel: () => this.setChannel(this.prefs.channel + 1),
     doubt: () => ((this.planes.doubt = !this.planes.doubt), this.planes.refresh()),
     comment: () => this.#comment(),
     ...Object.fromEntries(TOOLS.map(([tool]) => [tool, () => this.tool(tool)])),

@@ -1,6 +1,6 @@
 // Elements are made here and nowhere else. Text becomes text nodes: a name of a case is never read as HTML.
 
-/** An element; `on…` are listeners, other props are set, or written as attributes where the element has no such prop. */
+/** An element. Props: `on…` are listeners, the others are set, or written as attributes where it has no such prop. */
 export function el(tag, props = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
@@ -11,6 +11,8 @@ export function el(tag, props = {}, ...children) {
   node.append(...children.flat().filter((child) => child !== null && child !== undefined));
   return node;
 }
+
+export const box = (className, ...children) => el("div", { className }, ...children);
 
 export const button = (text, onclick, props = {}) => el("button", { type: "button", onclick, ...props }, text);
 
@@ -30,10 +32,18 @@ export function choice(name, options, value, onchoose) {
 export function dialog(title, content, buttons) {
   const form = el("form", { method: "dialog" }, el("h2", {}, title), content,
     el("p", { className: "row" }, buttons.map(([value, text]) => el("button", { value }, text))));
-  const box = el("dialog", { "aria-label": title }, form);
-  document.body.append(box);
-  box.showModal();
-  return new Promise((resolve) => box.addEventListener("close", () => (box.remove(), resolve(box.returnValue))));
+  const node = el("dialog", { "aria-label": title }, form);
+  document.body.append(node);
+  node.showModal();
+  return new Promise((resolve) => node.addEventListener("close", () => (node.remove(), resolve(node.returnValue))));
+}
+
+/** A table; every row is a list of texts, numbers or nodes. */
+export function table(caption, head, rows) {
+  const text = (cell) => (typeof cell === "number" ? String(Math.round(100 * cell) / 100) : cell ?? "–");
+  return el("table", {}, el("caption", {}, caption),
+    el("thead", {}, el("tr", {}, head.map((name) => el("th", { scope: "col" }, name)))),
+    el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell) => el("td", {}, text(cell)))))));
 }
 
 export const words = (kind) => kind.replaceAll("_", " ");

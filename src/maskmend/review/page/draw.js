@@ -9,7 +9,9 @@ const NOBODY = 65535; // a voxel that nobody annotated, in a plane of labels
 
 /** Writes runs into a plane of labels. */
 export function apply(label, cols, runs, ignore) {
-  for (const [row, from, to, value] of runs) label.fill(value === ignore ? NOBODY : value, row * cols + from, row * cols + to);
+  for (const [row, from, to, value] of runs) {
+    label.fill(value === ignore ? NOBODY : value, row * cols + from, row * cols + to);
+  }
 }
 
 export class Pen {
@@ -85,9 +87,10 @@ export class Pen {
     if (this.mask) apply(label, this.view.cols, this.#runs(), this.ignore);
   }
 
-  #near(event, point) {
-    const [r, c] = this.view.at(event), [r2, c2] = this.view.at({ clientX: event.clientX + 8, clientY: event.clientY + 8 });
-    return Math.abs(r - point[0]) < Math.abs(r2 - r) && Math.abs(c - point[1]) < Math.abs(c2 - c);
+  /** Whether a corner lies within 8 CSS pixels of the mouse. */
+  #near({ clientX, clientY }, corner) {
+    const at = this.view.at({ clientX, clientY }), off = this.view.at({ clientX: clientX + 8, clientY: clientY + 8 });
+    return at.every((place, i) => Math.abs(place - corner[i]) < Math.abs(off[i] - place));
   }
 
   #runs() {

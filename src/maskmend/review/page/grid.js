@@ -39,8 +39,9 @@ export function stamp(mask, [rows, cols], a, b, radius, step) {
   const [ay, ax, by, bx] = [a[0] * step[0], a[1] * step[1], b[0] * step[0], b[1] * step[1]];
   const [dy, dx] = [by - ay, bx - ax];
   const long = dy * dy + dx * dx;
+  const reach = (at, size) => Math.round(at / size);
   const range = (p, q, size, n) =>
-    [Math.max(0, Math.floor((Math.min(p, q) - radius) / size)), Math.min(n, Math.ceil((Math.max(p, q) + radius) / size))];
+    [Math.max(0, reach(Math.min(p, q) - radius, size) - 1), Math.min(n, reach(Math.max(p, q) + radius, size) + 1)];
   const [top, bottom] = range(ay, by, step[0], rows);
   const [left, right] = range(ax, bx, step[1], cols);
   for (let r = top; r < bottom; r++) {

@@ -48,7 +48,7 @@ export function actionOf(event) {
   if (event.metaKey || (event.ctrlKey && !event.altKey) || document.querySelector("dialog[open]")) return null;
   const focus = document.activeElement;
   if (focus?.matches("input:not([type=range]), textarea, select")) return null;
-  if ((event.key === " " || event.key === "Enter") && focus?.matches("button:focus-visible, a:focus-visible")) return null;
+  if ([" ", "Enter"].includes(event.key) && focus?.matches("button:focus-visible, summary:focus-visible")) return null;
   if (event.key.startsWith("Arrow") && focus?.matches("input")) return null;
   return ACTIONS.get(event.key) ?? null;
 }

@@ -6,6 +6,10 @@ import { actionOf, KEYS, nameOf } from "./keys.js";
 import { ListPage, SummaryPage } from "./list.js";
 import { getJson, Outbox, token } from "./net.js";
 
+const NO_CANVAS = "This browser cannot draw: it has no canvas. Please use a recent Firefox, Chrome, Edge or Safari.";
+const NO_KEY = "This page was opened without its key. Please open the address that `maskmend review` printed.";
+const REPEATED = new Set(["up", "down", "smaller", "larger", "next", "previous", "zoomIn", "zoomOut"]); // while held
+
 class App {
   audit = null;
   page = null;
@@ -30,8 +34,8 @@ class App {
   }
 
   async start() {
-    if (!document.createElement("canvas").getContext?.("2d")) return this.end("This browser cannot draw (it has no canvas); please use Firefox, Chrome, Edge or Safari of the last years.");
-    if (!token) return this.end("This page was opened without its key. Please open the address that `maskmend review` printed.");
+    if (!document.createElement("canvas").getContext?.("2d")) return this.end(NO_CANVAS);
+    if (!token) return this.end(NO_KEY);
     await this.load();
     this.prefs.value = this.audit.classes[1]?.value ?? 0;
     const { ignore } = this.audit, names = new Map(this.audit.classes.map(({ value, name }) => [value, name]));
@@ -53,7 +57,8 @@ class App {
   /** The cases that pass the filter, in order of rank. */
   cases() {
     const { kind, class: name, state } = this.filter;
-    return this.audit.cases.filter((entry) => (!kind || entry.kinds.includes(kind)) && (!name || entry.classes.includes(name)) && (!state || entry.state === state));
+    return this.audit.cases.filter((entry) => (!kind || entry.kinds.includes(kind))
+      && (!name || entry.classes.includes(name)) && (!state || entry.state === state));
   }
 
   open(name) {
@@ -70,7 +75,8 @@ class App {
     const turn = ++this.#turn, entry = this.audit.cases[rank];
     try {
       if (!entry) await this.load();
-      const page = entry ? await CasePage.open(this, entry.case) : rank === "summary" ? await SummaryPage.open(this) : new ListPage(this);
+      const open = entry ? CasePage : rank === "summary" ? SummaryPage : ListPage;
+      const page = await open.open(this, entry?.case);
       if (turn !== this.#turn) return page.close();
       this.page?.close();
       this.page = page;
@@ -97,15 +103,15 @@ class App {
   #saved(name, event, { case: study, progress }) {
     this.audit.progress = progress;
     const entry = this.audit.cases.find((other) => other.case === name);
-    Object.assign(entry, { state: study.done ? "done" : "begun", seen: study.findings.filter(({ verdict }) => verdict).length });
+    entry.state = study.done ? "done" : "begun";
     if (this.page?.name === name) this.page.saved(event, study);
   }
 
   status() {
-    const { waiting, trouble } = this.outbox, node = $("saved");
+    const { waiting, trouble } = this.outbox, node = $("saved"), again = button("Try now", () => this.outbox.retry());
     $("progress").textContent = this.audit?.progress.sentence ?? "";
     node.className = trouble ? "trouble" : "";
-    if (trouble) node.replaceChildren(`Not saved: ${trouble}. ${waiting.length} kept here; trying again. `, button("Try now", () => this.outbox.retry()));
+    if (trouble) node.replaceChildren(`Not saved: ${trouble}. ${waiting.length} kept here; trying again.`, again);
     else node.replaceChildren(waiting.length ? "Saving …" : this.audit?.readonly ? "" : "All saved");
   }
 
@@ -115,7 +121,7 @@ class App {
     const act = this.page?.actions[action];
     if (!act) return;
     event.preventDefault();
-    if (!event.repeat || ["up", "down", "smaller", "larger", "next", "previous", "zoomIn", "zoomOut"].includes(action)) act();
+    if (!event.repeat || REPEATED.has(action)) act();
   }
 
   help() {

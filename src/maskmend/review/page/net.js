@@ -37,8 +37,10 @@ export const getBytes = async (path, signal) => {
   const answer = await ask(path, { signal });
   return { bytes: await answer.arrayBuffer(), bands: Number(answer.headers.get("X-Bands") ?? 1) };
 };
-export const post = async (path, body) =>
-  (await ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) })).json();
+export const post = async (path, content) => {
+  const headers = { "Content-Type": "application/json" };
+  return (await ask(path, { method: "POST", headers, body: JSON.stringify(content) })).json();
+};
 
 /** Events on their way, in order and one at a time; each stays until the server has written it, or has said never. */
 export class Outbox {
@@ -54,7 +56,7 @@ export class Outbox {
   }
 
   put(name, event) {
-    const key = crypto.getRandomValues(new Uint32Array(4)).reduce((text, n) => text + n.toString(16).padStart(8, "0"), "");
+    const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) => n.toString(16).padStart(2, "0")).join("");
     this.waiting.push({ name, event: { ...event, key } });
     this.#send();
   }

@@ -1,6 +1,6 @@
 // The planes of one case: where one looks, what is loaded for it, and what is laid over.
 
-import { el, say } from "./dom.js";
+import { box, say } from "./dom.js";
 import { apply } from "./draw.js";
 import { Slices } from "./slices.js";
 import { axisOf, planeName, View } from "./view.js";
@@ -18,7 +18,8 @@ export class Planes {
   /** page: the case's; its study, prefs, finding and waiting() are read, changed() is told of where one looks. */
   constructor(page) {
     const { study } = page, flat = study.shape[0] === 1, first = axisOf(study, 0);
-    Object.assign(this, { page, study, flat, slices: new Slices(study.case), at: study.shape.map((n) => Math.floor(n / 2)) });
+    Object.assign(this, { page, study, flat, slices: new Slices(study.case) });
+    this.at = study.shape.map((n) => Math.floor(n / 2)); // the voxel that one looks at
     const axes = flat ? [0] : [first, ...[0, 1, 2].filter((axis) => axis !== first)];
     this.views = axes.map((axis, i) => new View(study, axis, {
       shown: () => this.#shown(),
@@ -30,7 +31,7 @@ export class Planes {
     [this.large, ...this.small] = this.views;
     this.large.extras.push((lines, matrix) => this.#brackets(lines, matrix));
     this.small.forEach((view) => view.extras.push((lines, matrix) => this.#crosshair(view, lines, matrix)));
-    this.root = el("div", { className: "stage" }, this.large.root, el("div", { className: "small" }, this.small.map((view) => view.root)));
+    this.root = box("stage", this.large.root, box("small", this.small.map((view) => view.root)));
     this.setWindow(page.prefs.window, false);
   }
 
@@ -74,7 +75,8 @@ export class Planes {
 
   /** Moves the window by shares of its width, as in any viewer: to the right wider, up brighter. */
   #drag(wider, brighter) {
-    const { low, high } = this.window, width = high - low, middle = (low + high) / 2 - brighter * width, half = (width * Math.exp(wider)) / 2;
+    const { low, high } = this.window, width = high - low;
+    const middle = (low + high) / 2 - brighter * width, half = (width * Math.exp(wider)) / 2;
     this.window = { low: middle - half, high: middle + half };
     this.refresh();
   }
@@ -114,24 +116,28 @@ export class Planes {
   }
 
   #ask({ image, labels, doubt }) {
-    return Promise.all([image && this.slices.get(image), this.slices.get(labels, this.slices.version), doubt && this.slices.get(doubt)]);
+    const { slices } = this;
+    return Promise.all([image && slices.get(image), slices.get(labels, slices.version), doubt && slices.get(doubt)]);
   }
 
   async #load(view) {
-    const { axis } = view, index = this.at[axis], paths = JSON.stringify(this.#paths(axis, index)), { version } = this.slices;
+    const { axis } = view, index = this.at[axis], { version } = this.slices;
+    const paths = JSON.stringify(this.#paths(axis, index));
     const stale = () => this.#closed || view.axis !== axis || this.slices.version !== version
       || JSON.stringify(this.#paths(axis, this.at[axis])) !== paths;
     try {
       const [image, labels, doubt] = await this.#ask(JSON.parse(paths));
       if (stale()) return;
-      const n = view.rows * view.cols, [given, suggestion] = [0, 1].map((k) => new Uint16Array(labels.bytes, 2 * k * n, n));
-      const current = new Uint16Array(labels.bytes.slice(6 * n));
+      const n = view.rows * view.cols, [given, suggestion] = [0, n].map((i) => new Uint16Array(labels.bytes, 2 * i, n));
+      const current = new Uint16Array(labels.bytes.slice(6 * n)); // a copy: it is drawn on
       for (const event of this.page.waiting("stroke")) {
-        if (event.axis === axis && event.index === index) apply(current, view.cols, event.runs, this.page.app.audit.ignore);
+        const here = event.axis === axis && event.index === index;
+        if (here) apply(current, view.cols, event.runs, this.page.app.audit.ignore);
       }
       view.pen?.overlay(current);
       view.put({ index, image: image || null, labels: { given, suggestion, current }, doubt: doubt || null });
-      view.lines.setAttribute("aria-label", `${planeName(this.study, axis)}, slice ${index + 1} of ${this.study.shape[axis]}`);
+      const name = planeName(this.study, axis), last = this.study.shape[axis];
+      view.lines.setAttribute("aria-label", `${name}, slice ${index + 1} of ${last}`);
     } catch (error) {
       if (error.name === "AbortError" || stale()) return;
       say(`Slice not loaded (${error.message}); trying again.`);
@@ -168,19 +174,21 @@ export class Planes {
 
   #crosshair(view, lines, matrix) {
     const path = new Path2D(), r = this.at[view.rowAxis] + 0.5, c = this.at[view.colAxis] + 0.5;
-    for (const [x0, y0, x1, y1] of [[c, 0, c, view.rows], [0, r, view.cols, r]]) path.moveTo(x0, y0), path.lineTo(x1, y1);
+    path.moveTo(c, 0), path.lineTo(c, view.rows);
+    path.moveTo(0, r), path.lineTo(view.cols, r);
     view.line(lines, path, matrix, "rgb(240 228 66 / 60%)", 1);
   }
 
   /** Corners around the finding in hand, on the slices that it reaches. */
   #brackets(lines, matrix) {
-    const box = this.page.finding?.box, view = this.large, index = this.at[view.axis];
-    if (!box || this.hidden || view.pen || index < box[view.axis][0] || index >= box[view.axis][1]) return;
-    const ends = [0, 1].map((k) => matrix.transformPoint({ x: box[view.colAxis][k], y: box[view.rowAxis][k] }));
+    const part = this.page.finding?.box, view = this.large, index = this.at[view.axis];
+    if (!part || this.hidden || view.pen || index < part[view.axis][0] || index >= part[view.axis][1]) return;
+    const ends = [0, 1].map((k) => matrix.transformPoint({ x: part[view.colAxis][k], y: part[view.rowAxis][k] }));
     const path = new Path2D(), sorted = (a, b) => [Math.min(a, b) - 8, Math.max(a, b) + 8];
     const [xs, ys] = [sorted(ends[0].x, ends[1].x), sorted(ends[0].y, ends[1].y)];
     for (const [i, j] of [[0, 0], [1, 0], [0, 1], [1, 1]]) {
-      path.moveTo(xs[i] + (i ? -MARK : MARK), ys[j]), path.lineTo(xs[i], ys[j]), path.lineTo(xs[i], ys[j] + (j ? -MARK : MARK));
+      path.moveTo(xs[i] + (i ? -MARK : MARK), ys[j]);
+      path.lineTo(xs[i], ys[j]), path.lineTo(xs[i], ys[j] + (j ? -MARK : MARK));
     }
     view.line(lines, path, new DOMMatrix(), "#ffffff", 1.5);
   }

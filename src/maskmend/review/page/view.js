@@ -10,7 +10,8 @@ const NAMES = ["Axial", "Coronal", "Sagittal"];
 
 const upright = (letters) => UPRIGHT.findIndex((pair) => letters[0] && pair.includes(letters[0]));
 /** "Axial", "Coronal", "Sagittal", or "Picture" where the axes have no letters. */
-export const planeName = (study, axis) => NAMES[upright(study.letters[axis])] ?? (study.shape[0] === 1 ? "Picture" : `Plane ${axis + 1}`);
+export const planeName = ({ letters, shape }, axis) =>
+  NAMES[upright(letters[axis])] ?? (shape[0] === 1 ? "Picture" : `Plane ${axis + 1}`);
 /** The axis that key 1, 2 or 3 looks along. */
 export const axisOf = (study, plane) => {
   const named = study.letters.findIndex((letters) => upright(letters) === plane);
@@ -45,9 +46,9 @@ export class View {
     const { study } = this;
     const [r, c] = [0, 1, 2].filter((other) => other !== axis);
     const turned = upright(study.letters[c]) >= 0 && upright(study.letters[c]) < upright(study.letters[r]);
-    Object.assign(this, { axis, turned, rowAxis: r, colAxis: c, rows: study.shape[r], cols: study.shape[c], data: null });
-    this.grid = [this.rows, this.cols];
-    this.step = [study.spacing_mm[r], study.spacing_mm[c]];
+    Object.assign(this, { axis, turned, rowAxis: r, colAxis: c, data: null });
+    [this.grid, this.step] = [study.shape, study.spacing_mm].map((of) => [of[r], of[c]]);
+    [this.rows, this.cols] = this.grid;
     [this.downAxis, this.acrossAxis] = turned ? [c, r] : [r, c];
     this.fit();
   }
@@ -80,16 +81,16 @@ export class View {
 
   /** [row, col] under a mouse event, not rounded. */
   at(event) {
-    const edge = this.root.getBoundingClientRect();
-    const point = this.#matrix().inverse().transformPoint({ x: event.clientX - edge.left, y: event.clientY - edge.top });
-    return [point.y, point.x];
+    const edge = this.root.getBoundingClientRect(), on = { x: event.clientX - edge.left, y: event.clientY - edge.top };
+    const { x, y } = this.#matrix().inverse().transformPoint(on);
+    return [y, x];
   }
 
   inside([r, c]) {
     return r >= 0 && c >= 0 && r < this.rows && c < this.cols;
   }
 
-  /** Shows what was loaded: image {bytes, bands} or null, labels {given, suggestion, current}, doubt {bytes} or null. */
+  /** Shows what was loaded: image {bytes, bands} or null, labels by name, doubt {bytes} or null. */
   put(data) {
     Object.assign(this, { data, stale: false });
     const { rows, cols, native } = this, { image, doubt } = data;
@@ -121,7 +122,8 @@ export class View {
     if (!this.data) return;
     const { labels } = this.data, shown = this.handlers.shown(), base = shown.has("given") ? labels.given : null;
     const whole = (layer) => layer === "given" || (layer === "current" && this.pen);
-    this.paths = [...shown].map((layer) => [layer, outline(labels[layer], this.rows, this.cols, whole(layer) ? null : base)]);
+    const path = (layer) => outline(labels[layer], this.rows, this.cols, whole(layer) ? null : base);
+    this.paths = [...shown].map((layer) => [layer, path(layer)]);
     this.draw();
   }
 
@@ -146,7 +148,8 @@ export class View {
     picture.drawImage(this.native, 0, 0);
     lines.setTransform(sharp);
     for (const [layer, path] of this.paths) {
-      this.line(lines, path, matrix, COLOURS[layer], layer === "current" ? 2.5 : 1.75, layer === "suggestion" ? [6, 4] : []);
+      const width = layer === "current" ? 2.5 : 1.75, dash = layer === "suggestion" ? [6, 4] : [];
+      this.line(lines, path, matrix, COLOURS[layer], width, dash);
     }
     for (const extra of this.extras) extra(lines, matrix);
     this.pen?.preview(lines, matrix);
@@ -214,7 +217,8 @@ export class View {
       event.preventDefault();
       document.activeElement?.blur?.();
       lines.setPointerCapture(event.pointerId);
-      drag = event.button === 2 ? "window" : event.button === 1 ? "pan" : this.pen ? "pen" : handlers.point ? "point" : "pan";
+      const left = this.pen ? "pen" : handlers.point ? "point" : "pan";
+      drag = [left, "pan", "window"][event.button];
       if (drag === "pen") this.pen.down(event);
       if (drag === "point") handlers.point(this.at(event));
     });
