@@ -90,7 +90,6 @@ export class CasePage {
     if (!this.#put({ do: "verdict", finding: id, verdict, seconds, shown, comment })) return;
     finding.verdict = verdict;
     say(`${SAID[verdict]}. ${this.unseen ? `${this.unseen} to go.` : "All findings seen."}`);
-    if (finding.hidden) this.revealed = finding.id;
     if (this.unseen && !finding.hidden) this.select(this.nextUnseen);
     else this.changed();
   }
@@ -115,10 +114,12 @@ export class CasePage {
   }
 
   #take(study) {
+    const before = this.finding;
     this.study = study;
     const found = (id) => study.findings.find((finding) => finding.id === id);
     for (const event of this.waiting("verdict")) found(event.finding).verdict = event.verdict;
-    this.finding = found(this.finding?.id) ?? null;
+    this.finding = found(before?.id) ?? null;
+    if (before?.hidden && !this.finding?.hidden) this.revealed = before.id;
     this.changed();
   }
 

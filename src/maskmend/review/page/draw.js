@@ -101,31 +101,26 @@ export class Pen {
     const { step, grid } = this.view;
     stamp(this.mask, grid, this.#last, at, (this.setting.brush / 2) * Math.min(...step), step);
     this.#last = at;
-    this.#show();
+    this.view.drawn();
   }
 
   async #click(tool, at) {
-    const mask = this.mask, { view } = this, { data } = view;
-    if (tool === "fill") flood(mask, view.grid, data.labels.current, at);
+    const { mask, view } = this;
+    if (tool === "fill") flood(mask, view.grid, view.data.labels.current, at);
     else {
       const parts = await this.superpixels();
-      if (!parts || mask !== this.mask || data.labels !== view.data?.labels) return;
+      if (!parts || mask !== this.mask) return; // or the slice was left meanwhile
       const chosen = parts[at[0] * view.cols + at[1]];
       parts.forEach((part, i) => (mask[i] = part === chosen));
     }
     this.#end();
   }
 
-  #show() {
-    if (!this.view.data) return;
-    this.overlay(this.view.data.labels.current);
-    this.view.trace();
-  }
-
   #end() {
-    this.#show();
     const runs = this.#runs();
+    this.overlay(this.view.data.labels.current);
     this.mask = null;
+    this.view.drawn();
     if (runs.length) this.stroke(runs, this.setting.tool);
   }
 

@@ -26,6 +26,7 @@ export class View {
   extras = []; // functions that draw on the outlines' canvas
   pen = null;
   #asked = 0;
+  #drawn = false;
 
   /** handlers: shown() -> Set of layers, slice(steps), point([row, col]) or null, window(wider, brighter),
    *  hover([row, col] or null). */
@@ -120,10 +121,18 @@ export class View {
    *  drawn; under the pen the whole of what will be saved. */
   trace() {
     if (!this.data) return;
-    const { labels } = this.data, shown = this.handlers.shown(), base = shown.has("given") ? labels.given : null;
-    const whole = (layer) => layer === "given" || (layer === "current" && this.pen);
-    const path = (layer) => outline(labels[layer], this.rows, this.cols, whole(layer) ? null : base);
-    this.paths = [...shown].map((layer) => [layer, path(layer)]);
+    this.paths = new Map([...this.handlers.shown()].map((layer) => [layer, this.#path(layer)]));
+    this.draw();
+  }
+
+  #path(layer) {
+    const { labels } = this.data, whole = layer === "given" || (layer === "current" && this.pen);
+    return outline(labels[layer], this.rows, this.cols, whole || !this.handlers.shown().has("given") ? null : labels.given);
+  }
+
+  /** The pen has moved: its outline follows, once a frame. */
+  drawn() {
+    this.#drawn = true;
     this.draw();
   }
 
@@ -142,6 +151,11 @@ export class View {
     }
     const picture = this.picture.getContext("2d"), lines = this.lines.getContext("2d");
     if (!this.data || !w || !h) return;
+    if (this.#drawn) {
+      this.pen?.overlay(this.data.labels.current);
+      this.paths.set("current", this.#path("current"));
+      this.#drawn = false;
+    }
     const matrix = this.#matrix(), sharp = new DOMMatrix([dpr, 0, 0, dpr, 0, 0]);
     picture.imageSmoothingEnabled = false;
     picture.setTransform(sharp.multiply(matrix));
