@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from maskmend.functional import doubt
+from maskmend.functional import confident, doubt
 from maskmend.types import IGNORE
 
-SCORES = ("regret", "margin", "softmin", "cross_entropy", "certainty")
+SCORES = ("regret", "margin", "softmin", "cross_entropy", "certainty", "expected_dice")
 
 
 def example(n: int = 4, k: int = 3, size: int = 8) -> tuple[Tensor, Tensor]:
@@ -34,11 +34,31 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(doubt.wrong(prob, label), [[4 * 0.6, 0]], atol=1e-6)
 
 
-def test_softmin_is_cleanlabs() -> None:
+@pytest.mark.parametrize("name", ["softmin", "num_pixel_issues"])
+def test_these_are_cleanlabs(name: str) -> None:
     rank = pytest.importorskip("cleanlab.segmentation.rank")
     prob, label = example()
-    theirs, _ = rank.get_label_quality_scores(label.numpy(), prob.numpy(), method="softmin", verbose=False)
-    np.testing.assert_allclose(1 - doubt.softmin(prob, label), theirs, atol=1e-5)
+    theirs, _ = rank.get_label_quality_scores(label.numpy(), prob.numpy(), method=name, n_jobs=1, verbose=False)
+    np.testing.assert_allclose(1 - getattr(doubt, name)(prob, label), theirs, atol=1e-5)
+    assert np.std(theirs) > 1e-3
+
+
+def test_issues_of_cases_read_one_at_a_time_are_those_of_all_together() -> None:
+    prob, label = example(size=16)
+    label[:, 0] = IGNORE
+    cases = [(prob[i : i + 1], label[i : i + 1]) for i in range(len(prob))]
+    threshold = confident.thresholds(torch.stack([confident.self_confidence(*case) for case in cases]).sum(0))
+    counted = torch.stack([confident.evidence(*case, threshold).flat() for case in cases]).sum(0)
+    limit = confident.limits(confident.Evidence.of(counted, 3), "segmentation")
+    streamed = torch.cat([doubt.num_pixel_issues(*case, limit) for case in cases])
+    torch.testing.assert_close(streamed, doubt.num_pixel_issues(prob, label), atol=0.01, rtol=0)
+    assert streamed.min() > 0.1
+
+
+def test_nothing_annotated_is_not_doubted() -> None:
+    prob, label = example()
+    for name in ("regret", "margin", "softmin", "cross_entropy", "voxels", "wrong"):
+        assert not getattr(doubt, name)(prob, torch.full_like(label, IGNORE)).any(), name
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -77,10 +97,31 @@ def test_a_mask_is_most_probable_where_it_is() -> None:
     assert prob.dtype == np.float32
     np.testing.assert_allclose(prob.sum(0), 1, atol=1e-5)
     assert (prob.argmax(0) == label).all()
-    assert prob.max() <= doubt.MOST_SURE + 1e-6
+    assert prob[1:].max() <= doubt.MOST_SURE + 1e-6
     assert prob[1, 2, 5] < prob[1, 3, 6] < prob[1, 6, 7] + 1e-6, "surer inside"
-    empty = doubt.from_mask(np.zeros((3, 3), int), 2, (1.0, 1.0))
-    np.testing.assert_allclose(empty[0], doubt.MOST_SURE, atol=1e-6)
+
+
+def test_a_mask_believes_the_logistic_of_the_distance_to_its_boundary() -> None:
+    label = np.zeros((1, 40), int)
+    label[0, 20:] = 1
+    prob = doubt.from_mask(label, 3, (2.0, 0.5))
+    steps = np.arange(40) - 19.5
+    np.testing.assert_allclose(prob[1, 0], np.minimum(1 / (1 + np.exp(-steps)), doubt.MOST_SURE), atol=1e-6)
+    np.testing.assert_allclose(prob.sum(0), 1, atol=1e-6)
+    assert not prob[2].any(), "no such class"
+
+
+def test_what_is_far_from_a_mask_that_came_alone_does_not_matter() -> None:
+    """Else small objects of large volumes would never be doubted."""
+    label, drawn = np.zeros((2, 16, 16), int)
+    label[4:12, 4:12], drawn[4:12, 4:8] = 1, 1
+    found = []
+    for side in (10, 100):
+        mask, given = (np.pad(each, side) for each in (drawn, label))
+        prob = torch.from_numpy(doubt.from_mask(mask, 2, (1.0, 1.0))).unsqueeze(0)
+        found.append(doubt.regret(prob, torch.from_numpy(given).unsqueeze(0)).item())
+    assert found[0] == pytest.approx(found[1], abs=1e-3)
+    assert found[0] > 0.05
 
 
 def test_the_temperature_that_was_put_in_is_found() -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..types import IGNORE
+from . import confident
 
 CUT = 0.1
 """Regret from which a mask is clearly not the judge's."""
@@ -21,7 +22,7 @@ SURE = 0.8
 SOFTMIN_TEMPERATURE = 0.1
 """cleanlab's."""
 MOST_SURE = 0.9
-"""Confidence of a mask that came without probabilities."""
+"""Probability of a foreground class at most, in a mask that came without probabilities."""
 TEMPERATURES = torch.linspace(-1.0, 2.5, 71).exp()
 
 
@@ -41,14 +42,19 @@ def predicted(prob: Tensor, label: Tensor) -> Tensor:
     return torch.where(label == IGNORE, IGNORE, prob.argmax(1))
 
 
+def expected_dice(prob: Tensor, label: Tensor) -> Tensor:
+    """The Dice that a judge expects of a mask, (N,): the mean over foreground classes. Higher is better."""
+    return soft_dice(prob, label).mean(1)
+
+
 def certainty(prob: Tensor, label: Tensor) -> Tensor:
-    """The Dice that a judge expects of its own mask, (N,): the mean over foreground classes."""
-    return soft_dice(prob, predicted(prob, label)).mean(1)
+    """The Dice that a judge expects of its own mask, (N,). Higher is better."""
+    return expected_dice(prob, predicted(prob, label))
 
 
 def regret(prob: Tensor, label: Tensor) -> Tensor:
     """How much more Dice the judge expects of its own mask than of the given one, (N,) in [0, 1]."""
-    return (soft_dice(prob, predicted(prob, label)) - soft_dice(prob, label)).mean(1).clamp(0, 1)
+    return (certainty(prob, label) - expected_dice(prob, label)).clamp(0, 1)
 
 
 def margin(prob: Tensor, label: Tensor) -> Tensor:
@@ -83,8 +89,22 @@ def softmin(prob: Tensor, label: Tensor) -> Tensor:
     rows = []
     for p, y in zip(given(prob, label), label, strict=True):
         own = p[y != IGNORE].double()
-        rows.append(1 - (own * ((1 - own) / SOFTMIN_TEMPERATURE).softmax(0)).sum())
+        rows.append(((1 - own) * ((1 - own) / SOFTMIN_TEMPERATURE).softmax(0)).sum())
     return torch.stack(rows).float()
+
+
+def num_pixel_issues(prob: Tensor, label: Tensor, limit: Tensor | None = None) -> Tensor:
+    """cleanlab's other score of an image, turned round, (N,): the share of its annotated voxels that confident learning
+    over all cases calls wrong (``cleanlab.segmentation.rank``, 2.9).
+
+    ``limit``: what ``confident.limits(..., "segmentation")`` gives after two readings of all cases, one at a time;
+    without it these are all cases.
+    """
+    if limit is None:
+        flagged = confident.find(prob, label, "segmentation")
+    else:
+        flagged = confident.flagged(prob, label, limit, "segmentation")
+    return flagged.flatten(1).sum(1) / (label != IGNORE).flatten(1).sum(1).clamp_min(1)
 
 
 def wrong(prob: Tensor, label: Tensor) -> Tensor:
@@ -104,23 +124,23 @@ def redraw(regret: float, certainty: float) -> bool:
 
 def from_mask(label: np.ndarray, classes: int, spacing_mm: Sequence[float]) -> np.ndarray:
     """Probabilities (K, *S) float32 of a mask (*S) that came without any: logistic in the distance to its boundary, one
-    voxel wide, at most ``MOST_SURE``; the rest goes to the other classes there are, by their own distances."""
+    voxel (its shortest side) wide; of several classes, the softmax of less the distances to where they begin.
+
+    Foreground is ``MOST_SURE`` at most, the rest is the background's. Background is not held back: of what is far from
+    everything, a tenth would outweigh any object.
+    """
     from edt import edt
 
-    there = [k for k in range(classes) if (label == k).any()] or [0]
-    prob = np.zeros((classes, *label.shape), np.float32)
-    step = float(min(spacing_mm))
-    for k in there:
-        inside = np.ascontiguousarray(label == k)
-        signed = edt(inside, anisotropy=tuple(spacing_mm)) - edt(~inside, anisotropy=tuple(spacing_mm))
-        steps = np.clip((signed - np.sign(signed) * step / 2) / step, -30, 30)  # the boundary is between two voxels
-        prob[k] = 1 / (1 + np.exp(-steps))
-    prob /= prob.sum(0)
-    own = np.arange(classes).reshape(-1, *[1] * label.ndim) == prob.argmax(0)
-    top = np.minimum(prob.max(0), MOST_SURE)
-    others = np.where(own, 0, prob + np.float32(1e-6))
-    found: np.ndarray = np.where(own, top, others * ((1 - top) / others.sum(0))).astype(np.float32)
-    return found
+    size = tuple(float(step) / min(spacing_mm) for step in spacing_mm)
+    score = np.full((classes, *label.shape), -np.inf, np.float32)
+    for k in range(classes):
+        if (outside := np.ascontiguousarray(label != k)).all():
+            continue
+        score[k] = np.minimum(0.5 - edt(outside, anisotropy=size), 0)  # the boundary is between two voxels
+    prob: np.ndarray = torch.from_numpy(score).softmax(0).numpy()
+    prob[0] += (prob[1:] - MOST_SURE).clip(0).sum(0)
+    prob[1:].clip(max=MOST_SURE, out=prob[1:])
+    return prob
 
 
 def sharpened(prob: Tensor, temperature: float) -> Tensor:
