@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..audit.pictures import is_ct, sides
 from ..audit.store import Audit, Finding
 from ..data.formats import Picture
-from ..data.geometry import Geometry
 from ..errors import InputError
 from ..types import IGNORE
 from .edit import current, planes
@@ -37,8 +37,6 @@ PRESETS = {
     "liver": (-40.0, 160.0),
 }
 """Windows of CT, in HU."""
-RADIOLOGICAL = "RAS"
-"""What is first along an axis in a view: right, anterior, superior."""
 
 Array = NDArray[Any]
 
@@ -183,26 +181,10 @@ def _plane(volume: Array, axis: int, index: int) -> Array:
 
 
 def _window(channel: Array) -> dict[str, Any]:
-    part = channel.ravel()[:: max(1, channel.size // 200_000)].astype(np.float32)
+    part = channel.ravel()[:: max(1, channel.size // 200_000)]
     low, high = (float(v) for v in np.percentile(part, [1, 99]))
-    hounsfield = channel.dtype.kind in "if" and part.min() <= -900 and part.max() >= 200
-    presets = [{"name": name, "low": a, "high": b} for name, (a, b) in PRESETS.items()] if hounsfield else []
+    presets = [{"name": name, "low": a, "high": b} for name, (a, b) in PRESETS.items()] if is_ct(part) else []
     return {"low": low, "high": max(high, low + 1e-6), "presets": presets}
-
-
-def sides(place: Geometry) -> tuple[list[list[str]], list[bool]]:
-    """Of each axis (D, H, W) the letters at its first and last end, and whether a radiological view runs backwards."""
-    if not place.placed or len(place.spacing_mm) != 3:
-        return [["", ""]] * 3, [False] * 3
-    letters, flip = [], []
-    for axis in range(3):
-        column = np.asarray(place.affine)[:3, 2 - axis]
-        main = int(np.abs(column).argmax())
-        ends = (("R", "L"), ("A", "P"), ("I", "S"))[main]  # LPS: x grows to the left, y backwards, z upwards
-        first, last = ends if column[main] > 0 else ends[::-1]
-        letters.append([first, last])
-        flip.append(first not in RADIOLOGICAL)
-    return letters, flip
 
 
 def finding(each: Finding, state: CaseState, hidden: bool) -> dict[str, Any]:
