@@ -30,9 +30,10 @@ export class ListPage {
     });
     this.start = button("", () => this.actions.enter(), { className: "start" });
     this.count = el("p", { className: "count", role: "status" });
-    const filters = box("bar", pick("Kind", "kind", audit.kinds.map((kind) => [kind, words(kind)])),
-      pick("Class", "class", audit.classes.map(({ name }) => [name, name])), pick("State", "state", Object.entries(STATES)));
-    filters.append(this.count);
+    const classes = audit.classes.map(({ name }) => [name, name]);
+    const kinds = audit.kinds.map((kind) => [kind, words(kind)]);
+    const filters = box("bar", pick("Kind", "kind", kinds), pick("Class", "class", classes),
+      pick("State", "state", Object.entries(STATES)), this.count);
     this.table = table("Cases", ["", "Case", "Doubt", "Findings", "Seen", "State"], []);
     this.root = box("list", box("lead", this.start, el("p", { className: "next" }, audit.progress.next)),
       el("details", {}, el("summary", {}, "About these labels"), audit.sentences.map((text) => el("p", {}, text))),
@@ -67,7 +68,11 @@ export class ListPage {
     all[Math.min(all.length - 1, Math.max(0, i))]?.focus();
   }
 
-  actions = { up: () => this.#move(-1), down: () => this.#move(1), enter: () => this.begin && this.app.open(this.begin) };
+  actions = {
+    up: () => this.#move(-1),
+    down: () => this.#move(1),
+    enter: () => this.begin && this.app.open(this.begin),
+  };
 
   close() {
     this.sight.disconnect();
@@ -79,7 +84,7 @@ export class SummaryPage {
 
   constructor(app, { sentence, verdicts, minutes, by_kind: kinds, blind, curve }) {
     this.app = app;
-    this.curve = el("canvas", { className: "curve", role: "img", "aria-label": "Wrong labels found against cases seen" });
+    this.curve = el("canvas", { className: "curve", role: "img", "aria-label": "Review curve" });
     const counts = (of) => VERDICTS.map((verdict) => of[verdict] ?? 0);
     const rows = (of, row) => Object.entries(of).map(([name, value]) => [words(name), ...row(value)]);
     this.root = box("summary", el("p", { className: "next" }, sentence),

@@ -30,11 +30,12 @@ export class Panel {
     this.done = keyed("Case done", "Enter", act.enter, { className: "done" });
     this.undo = keyed("Undo", "z", act.undo);
     this.redo = keyed("Redo", "y", act.redo);
+    this.comment = keyed("Comment", "c", act.comment);
     this.reopen = button("Open again", act.reopen);
     this.list = el("ol", { className: "findings", "aria-label": "Findings" });
     this.side = el("section", { className: "side", "aria-label": "Findings and verdicts" }, this.next, this.about,
       box("verdicts", this.accept, this.refuse, this.unsure, this.pencil), this.done,
-      box("row", this.undo, this.redo, keyed("Comment", "c", act.comment), this.reopen), this.list);
+      box("row", this.undo, this.redo, this.comment, this.reopen), this.list);
   }
 
   render() {
@@ -55,6 +56,7 @@ export class Panel {
     this.done.disabled = !fixed && !study.done && unseen > 0;
     this.undo.disabled = fixed || !study.can_undo;
     this.redo.disabled = fixed || !study.can_redo;
+    this.comment.disabled = fixed;
     this.reopen.hidden = fixed || !study.done;
     this.#findings();
     this.#toolbar();
@@ -83,8 +85,9 @@ export class Panel {
   #findings() {
     const { page, list } = this, focused = document.activeElement?.dataset?.finding;
     list.replaceChildren(...page.findings.map((finding) => {
-      const { verdict, id } = finding, mark = el("span", { className: `mark ${verdict ?? ""}` }, MARKS[verdict] ?? size(finding));
-      const row = button([el("span", {}, titleOf(finding)), mark], () => page.select(finding), { className: "finding" });
+      const { verdict, id } = finding, text = el("span", {}, titleOf(finding));
+      const mark = el("span", { className: `mark ${verdict ?? ""}` }, MARKS[verdict] ?? size(finding));
+      const row = button([text, mark], () => page.select(finding), { className: "finding" });
       row.dataset.finding = id;
       if (finding === page.finding) row.setAttribute("aria-current", "true");
       if (id === focused) queueMicrotask(() => row.focus());
@@ -109,10 +112,11 @@ export class Panel {
       return pressed(planeName(study, axis), String(i + 1), action, axis === planes.large.axis);
     });
     const lit = (layer) => [layer, "both"].includes(prefs.mode) || (drawing && layer === "current");
-    const legend = LAYERS.map(([layer, text]) => el("span", { className: `legend ${lit(layer) ? layer : "off"}` }, text));
-    this.bar.replaceChildren(...turns, keyed(legend, "t", actions.outlines, { "aria-label": `Outlines: ${prefs.mode}` }),
-      ...this.#choices(), pressed("Doubt", "m", "doubt", planes.doubt, "Doubt map"),
-      pressed("Zoom", "x", "closer", planes.large.zoom > 1));
+    const span = ([layer, text]) => el("span", { className: `legend ${lit(layer) ? layer : "off"}` }, text);
+    const legend = keyed(LAYERS.map(span), "t", actions.outlines, { "aria-label": `Outlines: ${prefs.mode}` });
+    const doubt = pressed("Doubt", "m", "doubt", planes.doubt, "Doubt map");
+    const zoom = pressed("Zoom", "x", "closer", planes.large.zoom > 1);
+    this.bar.replaceChildren(...turns, legend, ...this.#choices(), doubt, zoom);
     if (drawing) {
       const tools = TOOLS.map(([tool, key, text]) => pressed(text, key, tool, tool === prefs.tool));
       this.bar.append(el("div", { className: "tools", role: "group", "aria-label": "Drawing" }, tools, this.#drawn()));
@@ -122,19 +126,18 @@ export class Panel {
 
   /** Window and channel, where there is a choice. */
   #choices() {
-    const { study, prefs, planes } = this.page, { presets } = this, found = [];
-    const windows = [["", "auto"], ...presets.map((name) => [name, name])], channels = study.channels.map(({ name }, i) => [i, name]);
-    if (presets.length) found.push(choice("Window", windows, prefs.window ?? "", (name) => planes.setWindow(name || null)));
-    if (channels.length > 1 && !study.rgb) {
-      found.push(choice("Channel", channels, prefs.channel, (i) => this.page.setChannel(Number(i))));
-    }
-    return found;
+    const { study, prefs, planes } = this.page, channels = study.channels.map(({ name }, i) => [i, name]);
+    const windows = [["", "auto"], ...this.presets.map((name) => [name, name])];
+    const window = () => choice("Window", windows, prefs.window ?? "", (name) => planes.setWindow(name || null));
+    const channel = () => choice("Channel", channels, prefs.channel, (i) => this.page.setChannel(Number(i)));
+    return [...(windows.length > 1 ? [window()] : []), ...(channels.length > 1 && !study.rgb ? [channel()] : [])];
   }
 
   /** What is drawn, and how wide. */
   #drawn() {
-    const { app, prefs } = this.page, set = (name) => (value) => this.page.setting(name, Number(value));
-    return [choice("Class", app.valueNames, prefs.value, set("value")), choice("Size", SIZES, prefs.brush, set("brush"))];
+    const { app, prefs } = this.page, set = (key) => (value) => this.page.setting(key, Number(value));
+    const pick = (name, key, options) => choice(name, options, prefs[key], set(key));
+    return [pick("Class", "value", app.valueNames), pick("Size", "brush", SIZES)];
   }
 
   #slide() {
@@ -151,7 +154,8 @@ export class Panel {
     this.where.textContent = last ? `${name} ${planes.at[axis] + 1} of ${last + 1}` : "";
     this.under.textContent = "";
     if (!view?.data) return;
-    const found = LAYERS.map(([layer, text]) => [text, app.className(view.data.labels[layer][at[0] * view.cols + at[1]])]);
+    const value = (layer) => view.data.labels[layer][at[0] * view.cols + at[1]];
+    const found = LAYERS.map(([layer, text]) => [text, app.className(value(layer))]);
     const telling = found.filter(([, value], i) => i === 0 || value !== found[0][1]);
     this.under.textContent = telling.map((pair) => pair.join(": ")).join(" · ");
   }

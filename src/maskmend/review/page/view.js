@@ -126,8 +126,9 @@ export class View {
   }
 
   #path(layer) {
-    const { labels } = this.data, whole = layer === "given" || (layer === "current" && this.pen);
-    return outline(labels[layer], this.rows, this.cols, whole || !this.handlers.shown().has("given") ? null : labels.given);
+    const { labels } = this.data, alone = !this.handlers.shown().has("given");
+    const whole = alone || layer === "given" || (layer === "current" && this.pen);
+    return outline(labels[layer], this.rows, this.cols, whole ? null : labels.given);
   }
 
   /** The pen has moved: its outline follows, once a frame. */
