@@ -281,6 +281,33 @@ def test_a_second_reviewer_may_only_look(browser: Any, pictures: tuple[Path, str
     assert not (folder / "review.jsonl").exists() or not journal.read(folder)
 
 
+def test_without_a_readable_image_there_are_outlines(browser: Any, pictures: tuple[Path, str]) -> None:
+    folder, _ = pictures
+    Image.new("RGB", (5, 5)).save(folder.parent / "data" / "imagesTr" / "a_0000.png")  # not on the label's grid
+    with running(folder) as address, watched(browser, address) as page:
+        open_case(page, "a")
+        assert not seen(page)[..., :3].any()
+        page.keyboard.press("s")
+        press_on(page, 300, 300)
+        sync_api.expect(page.locator("#said")).to_contain_text("no superpixels without an image")
+        page.complaints[:] = [text for text in page.complaints if "404" not in text]
+
+
+def test_the_summary_ends_the_review(browser: Any, tmp_path: Path) -> None:
+    write_picture(tmp_path / "data", "a", np.full((16, 16, 3), 90, np.uint8))
+    folder = write_audit(tmp_path, 2, [(3, 3)])
+    with running(folder) as address, watched(browser, address) as page:
+        open_case(page, "a")
+        page.keyboard.press("a")
+        page.keyboard.press("Enter")
+        sync_api.expect(page.locator("#title")).to_have_text("Summary")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download review.csv").click()
+        assert "a:1,missing,lesion,accepted" in Path(download.value.path()).read_text()
+        page.get_by_role("button", name="Finish the review").click()
+        sync_api.expect(page.locator("main")).to_contain_text("You can close this tab")
+
+
 def test_every_control_has_a_name(browser: Any, volumes: tuple[Path, str]) -> None:
     with watched(browser, volumes[1]) as page:
         open_case(page, "LPS")

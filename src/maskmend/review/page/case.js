@@ -1,16 +1,14 @@
 // One case: the finding in hand, what is said of it and what is drawn. Every event goes to the outbox first.
 
 import { dialog, el, say } from "./dom.js";
-import { Pen, TOOLS } from "./draw.js";
+import { Pen } from "./draw.js";
+import { ACTS, after } from "./keys.js";
 import { caseAt, getJson } from "./net.js";
 import { Panel } from "./panel.js";
 import { Planes } from "./planes.js";
-import { axisOf } from "./view.js";
 
-const MODES = ["both", "given", "suggestion"];
 const SAID = { accepted: "Accepted", refused: "Refused: the label stays", unsure: "Unsure", redrawn: "Redrawn" };
 const CHANGES = new Set(["stroke", "undo", "redo", "verdict"]); // of labels
-const after = (list, now, by = 1) => list[(list.indexOf(now) + by + list.length) % list.length];
 
 export class CasePage {
   finding = null;
@@ -78,7 +76,7 @@ export class CasePage {
     else this.planes.refresh();
   }
 
-  #step(by) {
+  step(by) {
     if (this.findings.length) this.select(after(this.findings, this.finding, by));
   }
 
@@ -87,14 +85,14 @@ export class CasePage {
     if (!finding) return say("There is no finding to judge here.");
     const seconds = Math.round((performance.now() - this.#since) / 100) / 10;
     const shown = finding.hidden ? "given" : this.prefs.mode, { id, comment } = finding;
-    if (!this.#put({ do: "verdict", finding: id, verdict, seconds, shown, comment })) return;
+    if (!this.put({ do: "verdict", finding: id, verdict, seconds, shown, comment })) return;
     finding.verdict = verdict;
     say(`${SAID[verdict]}. ${this.unseen ? `${this.unseen} to go.` : "All findings seen."}`);
     if (this.unseen && !finding.hidden) this.select(this.nextUnseen);
     else this.changed();
   }
 
-  #put(event) {
+  put(event) {
     if (this.app.audit.readonly) return say("Read only: nothing can be changed here."), false;
     this.app.outbox.put(this.name, event);
     return true;
@@ -123,32 +121,32 @@ export class CasePage {
     this.changed();
   }
 
-  #done() {
+  enter() {
     const { pen } = this.planes.large;
     if (pen?.points.length) pen.finish();
     else if (this.drawing) this.#stopDrawing();
     else if (this.app.audit.readonly || this.study.done) this.app.nextCase(1);
     else if (this.unseen) say(`${this.unseen} without a verdict yet.`), this.select(this.nextUnseen);
-    else this.#put({ do: "done" });
+    else this.put({ do: "done" });
   }
 
-  async #comment() {
+  async comment() {
     const { finding } = this, value = (finding ?? this.study).comment ?? "";
     const field = el("textarea", { rows: 4, value, "aria-label": "Comment", autofocus: true });
     const title = `Comment on this ${finding ? "finding" : "case"}`;
     const how = await dialog(title, field, [["save", "Save"], ["", "Cancel"]]);
-    if (how === "save") this.#put({ do: "comment", finding: finding?.id ?? null, comment: field.value });
+    if (how === "save") this.put({ do: "comment", finding: finding?.id ?? null, comment: field.value });
   }
 
   // --- drawing ---
 
   tool(tool) {
     this.planes.large.pen?.cancel();
-    if (!this.drawing) this.#draw();
+    if (!this.drawing) this.draw();
     this.setting("tool", tool);
   }
 
-  #draw() {
+  draw() {
     if (this.app.audit.readonly) return say("Read only: nothing can be changed here.");
     if (this.drawing) return this.#stopDrawing();
     this.#strokes = 0;
@@ -160,7 +158,7 @@ export class CasePage {
 
   #stroke(runs, tool) {
     const { axis, data: { index } } = this.planes.large, finding = this.finding?.id ?? null;
-    this.#strokes += this.#put({ do: "stroke", axis, index, runs, tool, finding });
+    this.#strokes += this.put({ do: "stroke", axis, index, runs, tool, finding });
   }
 
   /** A finding that was drawn at is redrawn, unless its suggestion was accepted: then the strokes lie on top of it. */
@@ -178,7 +176,15 @@ export class CasePage {
     return open;
   }
 
-  // --- keys ---
+  escape() {
+    if (!this.#drop() && this.drawing) this.#stopDrawing();
+  }
+
+  undo() {
+    if (!this.#drop()) this.put({ do: "undo" });
+  }
+
+  // --- settings ---
 
   hide(hidden) {
     this.planes.hidden = hidden;
@@ -196,45 +202,17 @@ export class CasePage {
     this.planes.setWindow(this.prefs.window);
   }
 
-  #closer() {
+  nextWindow() {
+    this.planes.setWindow(after([null, ...this.panel.presets], this.prefs.window));
+  }
+
+  closer() {
     const { large } = this.planes, box = this.finding?.box;
     if (large.zoom > 1 || !box) large.fit();
     else large.zoomTo([box[large.rowAxis], box[large.colAxis]]);
   }
 
-  actions = {
-    accept: () => this.verdict("accepted"),
-    refuse: () => this.verdict("refused"),
-    unsure: () => this.verdict("unsure"),
-    next: () => this.#step(1),
-    previous: () => this.#step(-1),
-    nextCase: () => this.app.nextCase(1),
-    previousCase: () => this.app.nextCase(-1),
-    list: () => this.app.go(null),
-    draw: () => this.#draw(),
-    escape: () => this.#drop() || (this.drawing && this.#stopDrawing()),
-    enter: () => this.#done(),
-    reopen: () => this.#put({ do: "reopen" }),
-    undo: () => this.#drop() || this.#put({ do: "undo" }),
-    redo: () => this.#put({ do: "redo" }),
-    smaller: () => this.setting("brush", Math.max(1, this.prefs.brush - 1)),
-    larger: () => this.setting("brush", Math.min(40, this.prefs.brush + 1)),
-    classBefore: () => this.setting("value", after(this.app.values, this.prefs.value, -1)),
-    classAfter: () => this.setting("value", after(this.app.values, this.prefs.value)),
-    axial: () => this.planes.turn(axisOf(this.study, 0)),
-    coronal: () => this.planes.turn(axisOf(this.study, 1)),
-    sagittal: () => this.planes.turn(axisOf(this.study, 2)),
-    up: () => this.planes.scroll(this.planes.large.axis, 1),
-    down: () => this.planes.scroll(this.planes.large.axis, -1),
-    hide: () => this.hide(true),
-    outlines: () => this.setting("mode", after(MODES, this.prefs.mode)),
-    closer: () => this.#closer(),
-    zoomIn: () => this.planes.large.zoomBy(1.3),
-    zoomOut: () => this.planes.large.zoomBy(1 / 1.3),
-    nextWindow: () => this.planes.setWindow(after([null, ...this.panel.presets], this.prefs.window)),
-    nextChannel: () => this.setChannel(this.prefs.channel + 1),
-    doubt: () => ((this.planes.doubt = !this.planes.doubt), this.planes.refresh()),
-    comment: () => this.#comment(),
-    ...Object.fromEntries(TOOLS.map(([tool]) => [tool, () => this.tool(tool)])),
-  };
+  press(key) {
+    ACTS.get(key)?.(this);
+  }
 }

@@ -16,9 +16,11 @@ export const box = (className, ...children) => el("div", { className }, ...child
 
 export const button = (text, onclick, props = {}) => el("button", { type: "button", onclick, ...props }, text);
 
-/** A button with its key beside it. */
-export const keyed = (text, key, onclick, props = {}) =>
-  button([el("span", {}, text), el("kbd", {}, key)], onclick, { "aria-keyshortcuts": key, ...props });
+/** A button with its key beside it, which it presses. */
+export function keyed(text, key, page, props = {}) {
+  const content = [el("span", {}, text), el("kbd", {}, nameOf(key))];
+  return button(content, () => page.press(key), { "aria-keyshortcuts": key, ...props });
+}
 
 /** A labelled choice; options are [value, text]. The keyboard goes back to the page once something is chosen. */
 export function choice(name, options, value, onchoose) {
@@ -47,6 +49,8 @@ export function table(caption, head, rows) {
 }
 
 export const words = (kind) => kind.replaceAll("_", " ");
+const NAMES = { " ": "Space", ArrowUp: "↑", ArrowDown: "↓", Escape: "Esc", N: "Shift+n", P: "Shift+p" };
+export const nameOf = (key) => NAMES[key] ?? key;
 export const $ = (id) => document.getElementById(id);
 
 /** Says a sentence at the foot of the page, and to those who do not see it. */

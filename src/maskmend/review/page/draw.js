@@ -3,8 +3,13 @@
 import { COLOURS } from "./view.js";
 import { fillPolygon, flood, runsOf, stamp } from "./grid.js";
 
-export const TOOLS = [["brush", "b", "Brush"], ["eraser", "e", "Eraser"], ["polygon", "g", "Polygon"],
-  ["superpixel", "s", "Superpixel"], ["fill", "f", "Fill"]];
+export const TOOLS = [ // tool, its key, its name, what it does
+  ["brush", "b", "Brush", "brush"],
+  ["eraser", "e", "Eraser", "eraser"],
+  ["polygon", "g", "Polygon", "polygon: click or drag, Enter closes it"],
+  ["superpixel", "s", "Superpixel", "superpixel: a click takes one whole"],
+  ["fill", "f", "Fill", "fill the part under the click"],
+];
 const NOBODY = 65535; // a voxel that nobody annotated, in a plane of labels
 
 /** Writes runs into a plane of labels. */

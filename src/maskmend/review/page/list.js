@@ -28,7 +28,7 @@ export class ListPage {
       filter[key] = value;
       this.render();
     });
-    this.start = button("", () => this.actions.enter(), { className: "start" });
+    this.start = button("", () => this.press("Enter"), { className: "start" });
     this.count = el("p", { className: "count", role: "status" });
     const classes = audit.classes.map(({ name }) => [name, name]);
     const kinds = audit.kinds.map((kind) => [kind, words(kind)]);
@@ -63,16 +63,13 @@ export class ListPage {
   }
 
   /** Arrow keys go from case to case. */
-  #move(by) {
-    const all = [...this.table.querySelectorAll("button")], i = all.indexOf(document.activeElement) + by;
+  press(key) {
+    if (key === "Enter" && this.begin) this.app.open(this.begin);
+    if (!key.startsWith("Arrow")) return;
+    const all = [...this.table.querySelectorAll("button")];
+    const i = all.indexOf(document.activeElement) + (key === "ArrowUp" ? -1 : 1);
     all[Math.min(all.length - 1, Math.max(0, i))]?.focus();
   }
-
-  actions = {
-    up: () => this.#move(-1),
-    down: () => this.#move(1),
-    enter: () => this.begin && this.app.open(this.begin),
-  };
 
   close() {
     this.sight.disconnect();
@@ -80,8 +77,6 @@ export class ListPage {
 }
 
 export class SummaryPage {
-  actions = {};
-
   constructor(app, { sentence, verdicts, minutes, by_kind: kinds, blind, curve }) {
     this.app = app;
     this.curve = el("canvas", { className: "curve", role: "img", "aria-label": "Review curve" });

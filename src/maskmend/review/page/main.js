@@ -1,14 +1,13 @@
 // Starts the page, and leads from the list to a case and on.
 
 import { CasePage } from "./case.js";
-import { $, button, dialog, el, say } from "./dom.js";
-import { actionOf, KEYS, nameOf } from "./keys.js";
+import { $, button, dialog, el, nameOf, say } from "./dom.js";
+import { ACTS, isOurs, KEYS } from "./keys.js";
 import { ListPage, SummaryPage } from "./list.js";
 import { getJson, Outbox, token } from "./net.js";
 
 const NO_CANVAS = "This browser cannot draw: it has no canvas. Please use a recent Firefox, Chrome, Edge or Safari.";
 const NO_KEY = "This page was opened without its key. Please open the address that `maskmend review` printed.";
-const REPEATED = new Set(["up", "down", "smaller", "larger", "next", "previous", "zoomIn", "zoomOut"]); // while held
 
 class App {
   audit = null;
@@ -116,12 +115,10 @@ class App {
   }
 
   #key(event) {
-    const action = actionOf(event);
-    if (action === "help") return this.help();
-    const act = this.page?.actions[action];
-    if (!act) return;
-    event.preventDefault();
-    if (!event.repeat || REPEATED.has(action)) act();
+    if (!isOurs(event)) return;
+    if (ACTS.has(event.key)) event.preventDefault();
+    if (event.key === "?") this.help();
+    else this.page?.press?.(event.key);
   }
 
   help() {

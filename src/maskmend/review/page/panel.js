@@ -14,7 +14,6 @@ const size = ({ volume_ml: ml, voxels }) => (ml ? `${Number(ml.toPrecision(2))} 
 export class Panel {
   constructor(page) {
     this.page = page;
-    const act = page.actions;
     this.bar = el("div", { className: "bar", role: "toolbar", "aria-label": "View and tools" });
     this.slider = el("input", { type: "range", min: 0, oninput: () => this.#slide() });
     this.where = el("span");
@@ -22,16 +21,16 @@ export class Panel {
     this.foot = box("foot", this.slider, this.where, this.under);
     this.next = el("p", { className: "next" });
     this.about = box("about");
-    const verdict = (text, key, action, name) => keyed(text, key, act[action], { className: `verdict ${name}` });
-    this.accept = verdict("Accept", "a", "accept", "accepted");
-    this.refuse = verdict("Refuse", "r", "refuse", "refused");
-    this.unsure = verdict("Unsure", "u", "unsure", "unsure");
-    this.pencil = verdict("Draw", "d", "draw", "redrawn");
-    this.done = keyed("Case done", "Enter", act.enter, { className: "done" });
-    this.undo = keyed("Undo", "z", act.undo);
-    this.redo = keyed("Redo", "y", act.redo);
-    this.comment = keyed("Comment", "c", act.comment);
-    this.reopen = button("Open again", act.reopen);
+    const verdict = (text, key, name) => keyed(text, key, page, { className: `verdict ${name}` });
+    this.accept = verdict("Accept", "a", "accepted");
+    this.refuse = verdict("Refuse", "r", "refused");
+    this.unsure = verdict("Unsure", "u", "unsure");
+    this.pencil = verdict("Draw", "d", "redrawn");
+    this.done = keyed("Case done", "Enter", page, { className: "done" });
+    this.undo = keyed("Undo", "z", page);
+    this.redo = keyed("Redo", "y", page);
+    this.comment = keyed("Comment", "c", page);
+    this.reopen = button("Open again", () => page.put({ do: "reopen" }));
     this.list = el("ol", { className: "findings", "aria-label": "Findings" });
     this.side = el("section", { className: "side", "aria-label": "Findings and verdicts" }, this.next, this.about,
       box("verdicts", this.accept, this.refuse, this.unsure, this.pencil), this.done,
@@ -103,22 +102,21 @@ export class Panel {
 
   /** Made anew each time; what had the focus has it again. */
   #toolbar() {
-    const { study, prefs, planes, actions, drawing } = this.page;
+    const { page } = this, { study, prefs, planes, drawing } = page;
     const focused = this.bar.contains(document.activeElement) && document.activeElement.getAttribute("aria-label");
-    const pressed = (text, key, action, on, name = text) =>
-      keyed(text, key, actions[action], { "aria-label": name, "aria-pressed": on });
-    const turns = planes.flat ? [] : ["axial", "coronal", "sagittal"].map((action, i) => {
-      const axis = axisOf(study, i);
-      return pressed(planeName(study, axis), String(i + 1), action, axis === planes.large.axis);
+    const pressed = (text, key, on, name = text) => keyed(text, key, page, { "aria-label": name, "aria-pressed": on });
+    const turns = (planes.flat ? [] : [0, 1, 2]).map((plane) => {
+      const axis = axisOf(study, plane);
+      return pressed(planeName(study, axis), String(plane + 1), axis === planes.large.axis);
     });
     const lit = (layer) => [layer, "both"].includes(prefs.mode) || (drawing && layer === "current");
     const span = ([layer, text]) => el("span", { className: `legend ${lit(layer) ? layer : "off"}` }, text);
-    const legend = keyed(LAYERS.map(span), "t", actions.outlines, { "aria-label": `Outlines: ${prefs.mode}` });
-    const doubt = pressed("Doubt", "m", "doubt", planes.doubt, "Doubt map");
-    const zoom = pressed("Zoom", "x", "closer", planes.large.zoom > 1);
+    const legend = keyed(LAYERS.map(span), "t", page, { "aria-label": `Outlines: ${prefs.mode}` });
+    const doubt = pressed("Doubt", "m", planes.doubt, "Doubt map");
+    const zoom = pressed("Zoom", "x", planes.large.zoom > 1);
     this.bar.replaceChildren(...turns, legend, ...this.#choices(), doubt, zoom);
     if (drawing) {
-      const tools = TOOLS.map(([tool, key, text]) => pressed(text, key, tool, tool === prefs.tool));
+      const tools = TOOLS.map(([tool, key, text]) => pressed(text, key, tool === prefs.tool));
       this.bar.append(el("div", { className: "tools", role: "group", "aria-label": "Drawing" }, tools, this.#drawn()));
     }
     if (focused) this.bar.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();

@@ -149,10 +149,13 @@ export class Planes {
   async superpixels() {
     const { axis } = this.large, query = { axis, index: this.at[axis], channel: this.page.prefs.channel };
     try {
-      return new Uint32Array((await this.slices.get(this.slices.path("superpixels", query))).bytes);
+      const found = await this.slices.get(this.slices.path("superpixels", query));
+      if (found) return new Uint32Array(found.bytes);
+      say("There are no superpixels without an image.");
     } catch (error) {
-      return say(`No superpixels (${error.message}).`), null;
+      say(`No superpixels (${error.message}).`);
     }
+    return null;
   }
 
   #shown() {
