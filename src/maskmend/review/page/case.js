@@ -126,6 +126,7 @@ export class CasePage {
     if (pen?.points.length) pen.finish();
     else if (this.drawing) this.#stopDrawing();
     else if (this.app.audit.readonly || this.study.done) this.app.nextCase(1);
+    else if (!this.findings.length && performance.now() - this.#since < 700) say("Look at it first.");
     else if (this.unseen) say(`${this.unseen} without a verdict yet.`), this.select(this.nextUnseen);
     else this.put({ do: "done" });
   }

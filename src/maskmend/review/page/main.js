@@ -4,7 +4,7 @@ import { CasePage } from "./case.js";
 import { $, button, dialog, el, nameOf, say } from "./dom.js";
 import { ACTS, isOurs, KEYS } from "./keys.js";
 import { ListPage, SummaryPage } from "./list.js";
-import { getJson, Outbox, token } from "./net.js";
+import { getJson, Outbox, takeToken, token } from "./net.js";
 
 const NO_CANVAS = "This browser cannot draw: it has no canvas. Please use a recent Firefox, Chrome, Edge or Safari.";
 const NO_KEY = "This page was opened without its key. Please open the address that `maskmend review` printed.";
@@ -25,7 +25,8 @@ class App {
       },
       changed: () => this.status(),
     });
-    addEventListener("popstate", () => this.#show(history.state?.rank ?? null));
+    addEventListener("popstate", () => history.state && this.#show(history.state.rank));
+    addEventListener("hashchange", () => (takeToken(), this.outbox.retry())); // the review was started again
     addEventListener("keydown", (event) => this.#key(event));
     addEventListener("keyup", (event) => event.key === " " && this.page?.hide?.(false));
     addEventListener("blur", () => this.page?.hide?.(false));

@@ -2,12 +2,16 @@
 
 const NEVER = new Set([404, 409, 413, 415, 422]); // an event that was refused so is refused again
 
+export let token = history.state?.token ?? null;
+
 /** The token comes in the address' fragment and leaves it at once. The tab keeps it for a reload, in no storage. */
-export const token = (() => {
+export function takeToken() {
   const given = location.hash.slice(1);
-  if (given) history.replaceState({ token: given, rank: null }, "", location.pathname);
-  return history.state?.token ?? null;
-})();
+  if (!given) return;
+  token = given;
+  history.replaceState({ token, rank: history.state?.rank ?? null }, "", location.pathname);
+}
+takeToken();
 
 export class Refusal extends Error {
   constructor(status, sentence) {
