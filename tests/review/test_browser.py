@@ -172,6 +172,12 @@ def test_a_colour_picture_is_not_turned(browser: Any, pictures: tuple[Path, str]
         for _ in range(9):
             page.keyboard.press("r")
         finish(page, "a")
+        page.keyboard.press("l")
+        open_case(page, "a")
+        page.keyboard.press("b")  # a case that is done stays as it is
+        sync_api.expect(page.locator("#said")).to_contain_text("open it again")
+        press_on(page, 300, 300)
+        settled(page)
     expected = np.asarray(Image.open(folder.parent / "data" / "labelsTr" / "a.png")).copy()
     expected[BLOCK] = 2
     expected[BLOCK[0].start, BLOCK[1].start] = 0

@@ -92,10 +92,18 @@ export class CasePage {
     else this.changed();
   }
 
+  /** Why nothing can be changed here; "" where it can. */
+  get locked() {
+    if (this.app.audit.readonly) return "Read only: nothing can be changed here.";
+    return this.study.done ? "This case is done: open it again to change it." : "";
+  }
+
+  /** Sends an event on its way; whether that may be. */
   put(event) {
-    if (this.app.audit.readonly) return say("Read only: nothing can be changed here."), false;
-    this.app.outbox.put(this.name, event);
-    return true;
+    const why = event.do === "reopen" ? "" : this.locked;
+    if (why) say(why);
+    else this.app.outbox.put(this.name, event);
+    return !why;
   }
 
   /** The server has written an event and tells how the case stands. */
@@ -142,13 +150,13 @@ export class CasePage {
   // --- drawing ---
 
   tool(tool) {
-    this.planes.large.pen?.cancel();
+    this.#drop();
     if (!this.drawing) this.draw();
     this.setting("tool", tool);
   }
 
   draw() {
-    if (this.app.audit.readonly) return say("Read only: nothing can be changed here.");
+    if (this.locked) return say(this.locked);
     if (this.drawing) return this.#stopDrawing();
     this.#strokes = 0;
     const { planes, prefs } = this, stroke = (runs, tool) => this.#stroke(runs, tool);
@@ -164,6 +172,7 @@ export class CasePage {
 
   /** A finding that was drawn at is redrawn, unless its suggestion was accepted: then the strokes lie on top of it. */
   #stopDrawing() {
+    this.#drop();
     this.planes.large.pen = null;
     this.planes.large.trace();
     if (this.#strokes && this.finding && this.finding.verdict !== "accepted") this.verdict("redrawn");

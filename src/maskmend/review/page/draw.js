@@ -35,6 +35,11 @@ export class Pen {
     return this.setting.tool === "eraser" ? 0 : this.setting.value;
   }
 
+  /** Whether the tool is drawn with: a brush, and no click. */
+  get #wide() {
+    return ["brush", "eraser"].includes(this.setting.tool);
+  }
+
   down(event) {
     if (this.view.stale) return;
     const at = this.view.at(event), { tool } = this.setting;
@@ -43,26 +48,25 @@ export class Pen {
       this.points.push(at);
       return this.view.draw();
     }
+    if (!this.#wide && !this.view.inside(at)) return;
     this.mask = new Uint8Array(this.view.rows * this.view.cols);
     this.#last = at;
-    if (tool === "brush" || tool === "eraser") this.#mark(at);
-    else if (this.view.inside(at)) this.#click(tool, at.map(Math.floor));
+    if (this.#wide) this.#mark(at);
+    else this.#click(tool, at.map(Math.floor));
   }
 
   move(event) {
     this.#over = event;
-    const { tool } = this.setting;
-    if (this.mask && (tool === "brush" || tool === "eraser")) {
+    if (this.mask && this.#wide) {
       for (const part of event.getCoalescedEvents?.() ?? [event]) this.#mark(this.view.at(part));
-    } else if (tool === "polygon" && event.buttons & 1 && this.points.length) {
+    } else if (this.setting.tool === "polygon" && event.buttons & 1 && this.points.length) {
       if (!this.#near(event, this.points.at(-1))) this.points.push(this.view.at(event));
     }
     this.view.draw();
   }
 
   up() {
-    const { tool } = this.setting;
-    if (this.mask && (tool === "brush" || tool === "eraser")) this.#end();
+    if (this.mask && this.#wide) this.#end();
   }
 
   leave() {
@@ -114,7 +118,8 @@ export class Pen {
     if (tool === "fill") flood(mask, view.grid, view.data.labels.current, at);
     else {
       const parts = await this.superpixels();
-      if (!parts || mask !== this.mask) return; // or the slice was left meanwhile
+      if (mask !== this.mask) return; // the slice was left meanwhile
+      if (!parts) return this.cancel();
       const chosen = parts[at[0] * view.cols + at[1]];
       parts.forEach((part, i) => (mask[i] = part === chosen));
     }
@@ -135,7 +140,7 @@ export class Pen {
     if (this.points.length) {
       for (const [r, c] of over ? [...this.points, over] : this.points) path.lineTo(c, r);
       path.closePath();
-    } else if (over && (this.setting.tool === "brush" || this.setting.tool === "eraser")) {
+    } else if (over && this.#wide) {
       const radius = (this.setting.brush / 2) * Math.min(...view.step);
       path.ellipse(over[1], over[0], radius / view.step[1], radius / view.step[0], 0, 0, 2 * Math.PI);
     }

@@ -38,11 +38,12 @@ export class Panel {
   }
 
   render() {
-    const { study, finding, app, drawing, unseen } = this.page, fixed = Boolean(app.audit.readonly);
+    const { study, finding, app, drawing, unseen } = this.page;
+    const fixed = Boolean(app.audit.readonly), locked = fixed || study.done;
     this.next.textContent = this.#whatNext();
     this.about.replaceChildren(...(finding ? this.#finding(finding) : []));
     for (const node of [this.accept, this.refuse, this.unsure]) {
-      node.disabled = fixed || !finding;
+      node.disabled = locked || !finding;
       node.setAttribute("aria-pressed", node.classList.contains(finding?.verdict));
     }
     const name = (node, text) => (node.firstChild.textContent = text);
@@ -50,12 +51,12 @@ export class Panel {
     name(this.refuse, finding?.hidden ? "It is right" : "Refuse");
     name(this.pencil, drawing ? "Stop" : "Draw");
     this.pencil.lastChild.textContent = drawing ? "Esc" : "d";
-    this.pencil.disabled = fixed;
-    name(this.done, study.done || fixed ? "Next case" : "Case done");
-    this.done.disabled = !fixed && !study.done && unseen > 0;
-    this.undo.disabled = fixed || !study.can_undo;
-    this.redo.disabled = fixed || !study.can_redo;
-    this.comment.disabled = fixed;
+    this.pencil.disabled = locked;
+    name(this.done, locked ? "Next case" : "Case done");
+    this.done.disabled = !locked && unseen > 0;
+    this.undo.disabled = locked || !study.can_undo;
+    this.redo.disabled = locked || !study.can_redo;
+    this.comment.disabled = locked;
     this.reopen.hidden = fixed || !study.done;
     this.#findings();
     this.#toolbar();
