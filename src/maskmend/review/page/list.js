@@ -4,6 +4,13 @@ import { box, button, choice, el, say, table, words } from "./dom.js";
 import { caseAt, getBlob, getJson, post } from "./net.js";
 
 const STATES = { new: "not seen", begun: "begun", done: "done" };
+const TOLD = {
+  agreed_shown: "found wrong with the suggestion in sight (share)",
+  agreed_hidden: "found wrong before the suggestion was shown (share)",
+  hidden: "findings answered before the suggestion was shown",
+  undoubted_seen: "cases seen that nothing doubted",
+  undoubted_wrong: "of these, found wrong",
+};
 const VERDICTS = ["accepted", "refused", "redrawn", "unsure"];
 
 /** Loads pictures of rows once they come into sight. */
@@ -81,7 +88,7 @@ export class SummaryPage {
     this.app = app;
     this.curve = el("canvas", { className: "curve", role: "img", "aria-label": "Review curve" });
     const counts = (of) => VERDICTS.map((verdict) => of[verdict] ?? 0);
-    const rows = (of, row) => Object.entries(of).map(([name, value]) => [words(name), ...row(value)]);
+    const rows = (of, row) => Object.entries(of).map(([name, value]) => [TOLD[name] ?? words(name), ...row(value)]);
     this.root = box("summary", el("p", { className: "next" }, sentence),
       box("row", button("Finish the review", () => this.#finish(), { className: "start" }),
         button("Download review.csv", () => this.#download())),
