@@ -133,7 +133,18 @@ def test_the_temperature_that_was_put_in_is_found() -> None:
     assert found == pytest.approx(3, rel=0.08)
 
 
-def test_only_a_sure_judge_redraws() -> None:
+def test_only_a_judge_that_is_surer_of_its_own_mask_redraws() -> None:
     assert doubt.redraw(0.2, 0.9)
-    assert not doubt.redraw(0.2, 0.7)
-    assert not doubt.redraw(0.05, 0.95)
+    assert not doubt.redraw(0.15, 0.6), "little beside what its own may lack"
+    assert doubt.redraw(0.5, 0.6)
+    assert not doubt.redraw(0.05, 0.99)
+    assert not doubt.redraw(0.2, 0.9, cut=0.3)
+    several = doubt.redraw(torch.tensor([0.15, 0.15]), torch.tensor([0.9, 0.6]))
+    assert several.tolist() == [True, False]
+
+
+def test_what_is_usual_of_regrets_is_not_moved_by_a_few() -> None:
+    assert doubt.usual([]) == doubt.usual([0.01] * 10) == doubt.CUT
+    common = np.linspace(0.1, 0.2, 101)
+    assert doubt.usual(common) == pytest.approx(0.15 + 3 * 1.4826 * 0.025)
+    assert doubt.usual(np.append(common, [0.9] * 10)) == pytest.approx(doubt.usual(common), abs=0.03)

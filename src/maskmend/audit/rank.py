@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..functional.doubt import CUT, redraw
+from ..functional.doubt import CUT, redraw, usual
 from .store import Doubted, Finding, Judge, Row, Share
 
 Hint = Literal["redraw", "review", "fine"]
@@ -37,20 +37,15 @@ class Judged:
     wrong: Mapping[str, float] = field(default_factory=dict)
     voxels: Mapping[str, int] = field(default_factory=dict)
 
-    @property
-    def redraw(self) -> bool:
-        """Whether automatic mending takes the judge's mask instead of the label."""
-        return bool(redraw(self.doubt, self.certainty))
-
 
 def suspicion(found: Sequence[Doubted | Finding]) -> float:
     """How sure the checks of a label are that something is wrong with it, in [0, 1]: the surest of them."""
     return max((each.confidence for each in found if each.source == "check"), default=0.0)
 
 
-def hint(judged: Judged | None, checks: float) -> Hint:
-    """What to do about a case."""
-    if judged is not None and judged.redraw:
+def hint(judged: Judged | None, checks: float, cut: float = CUT) -> Hint:
+    """What to do about a case; ``cut`` is the doubt that is still usual."""
+    if judged is not None and redraw(judged.doubt, judged.certainty, cut):
         return "redraw"
     doubted = checks >= SURE or (judged is not None and judged.doubt > CUT)
     return "review" if doubted else "fine"
@@ -66,12 +61,13 @@ def ordered(cases: Sequence[str], judged: Mapping[str, Judged], found: Mapping[s
     broken = {case for case in cases if any(f.kind == "file" and f.confidence == 1 for f in found[case])}
     doubt = {case: judged[case].doubt if case in judged else None if judged else checks[case] for case in cases}
     doubt |= dict.fromkeys(broken, 1.0)
+    cut = usual([each.doubt for each in judged.values()])
     names = sorted(cases, key=lambda case: (-1.0 if (d := doubt[case]) is None else d, checks[case]), reverse=True)
     names.sort(key=lambda case: case not in broken)
-    return [_row(case, rank, doubt[case], judged.get(case), found[case]) for rank, case in enumerate(names, 1)]
+    return [_row(case, rank, doubt[case], cut, judged.get(case), found[case]) for rank, case in enumerate(names, 1)]
 
 
-def _row(case: str, rank: int, doubt: float | None, judged: Judged | None, found: Sequence[Finding]) -> Row:
+def _row(case: str, rank: int, doubt: float | None, cut: float, judged: Judged | None, found: Sequence[Finding]) -> Row:
     worst = max(found, key=lambda f: f.confidence * max(f.voxels, 1), default=None)
     checks = suspicion(found)
     volumes, depths = [f.volume_ml for f in found if f.volume_ml], [f.depth_mm for f in found if f.depth_mm]
@@ -79,7 +75,7 @@ def _row(case: str, rank: int, doubt: float | None, judged: Judged | None, found
         case=case,
         rank=rank,
         doubt=doubt,
-        hint=hint(judged, checks),
+        hint=hint(judged, checks, cut),
         classes=tuple(sorted({f.class_ for f in found})),
         findings=len(found),
         worst_kind=worst.kind if worst else None,

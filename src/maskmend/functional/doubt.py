@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +18,8 @@ from . import confident
 
 CUT = 0.1
 """Regret from which a mask is clearly not the judge's."""
-SURE = 0.8
-"""Dice that a judge must expect of its own mask before it may replace a given one."""
+AGAIN = 0.5
+"""Regret from which a mask is redrawn, as a share of the Dice that the judge expects its own to lack."""
 SOFTMIN_TEMPERATURE = 0.1
 """cleanlab's."""
 MOST_SURE = 0.9
@@ -113,10 +114,24 @@ def wrong(prob: Tensor, label: Tensor) -> Tensor:
     return torch.stack([torch.where((label == k).flatten(1), lost, 0).sum(1) for k in range(prob.shape[1])], 1)
 
 
-def redraw(regret: float, certainty: float) -> bool:
-    """Whether a whole mask becomes the judge's: it is clearly another, and the judge is sure of its own. Pixel by pixel
-    right masks were harmed, and without the second condition where judges are weak."""
-    return regret > CUT and certainty > SURE
+def redraw(regret: Any, certainty: Any, cut: float = CUT) -> Any:
+    """Whether a whole mask becomes the judge's, of one case or (N,), numbers or tensors: it is clearly another, and
+    that is not little beside what the judge's own is expected to lack, ``1 - certainty``.
+
+    ``cut`` is what ``usual`` gives for all cases. Right masks were harmed pixel by pixel, and by a fixed cut alone where
+    judges are weak or had not learnt from the labels.
+    """
+    return (regret > cut) & (regret > AGAIN * (1 - certainty))
+
+
+def usual(regret: Sequence[float] | np.ndarray) -> float:
+    """The regret that is still usual, of all cases (N,): three robust standard deviations above the median, but ``CUT``
+    at least. A judge differs from every label by its own errors. Where most labels are wrong, hardly any is unusual."""
+    values = np.asarray(regret, float)
+    if not values.size:
+        return CUT
+    middle = np.median(values)
+    return max(CUT, float(middle + 3 * 1.4826 * np.median(np.abs(values - middle))))
 
 
 # --- predictions from elsewhere ---------------------------------------------------------------------------------------
