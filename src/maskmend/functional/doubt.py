@@ -118,8 +118,8 @@ def redraw(regret: Any, certainty: Any, cut: float = CUT) -> Any:
     """Whether a whole mask becomes the judge's, of one case or (N,), numbers or tensors: it is clearly another, and
     that is not little beside what the judge's own is expected to lack, ``1 - certainty``.
 
-    ``cut`` is what ``usual`` gives for all cases. Right masks were harmed pixel by pixel, and by a fixed cut alone where
-    judges are weak or had not learnt from the labels.
+    ``cut`` is what ``usual`` gives for all cases. Right masks were harmed pixel by pixel, and by a fixed cut alone
+    where judges are weak or had not learnt from the labels.
     """
     return (regret > cut) & (regret > AGAIN * (1 - certainty))
 
