@@ -22,7 +22,7 @@ import torch
 from audit_scores import guards_table, load, scores_table
 from evidence_studies import CHEST, CXR, HIPPOCAMPUS, ISIC, MARKOV, MSD, SKIN, VOLUMES, NoiseSpec
 
-from maskmend.audit.cross import STEPS, VISITS
+from maskmend.audit.cross import OPTIM, STEPS, VISITS
 from maskmend.config import RunConfig, load_config
 from maskmend.data.cache import Cache
 from maskmend.data.dataset import Case, Dataset, open_dataset
@@ -77,8 +77,6 @@ class Set:
     ways: dict[str, Way]
 
 
-JUDGE = ("network.norm=instance", "optim.name=adam", "optim.lr=0.003", "optim.schedule=poly")
-"""How judges learn, on all sets: by plain SGD, as methods do, they are hardly sure of anything after so few steps."""
 SETS = {
     "chest": Set(CXR, "CHN", 160, 8, CHEST, FLAT),
     "hippocampus": Set(MSD, "", 60, 2, HIPPOCAMPUS, SOLID),
@@ -163,8 +161,8 @@ def run_cell(images: Path, out: Path, name: str, noise: str, seed: int) -> None:
 
 def settings(chosen: Set, seed: int, *words: str) -> RunConfig:
     """Of plain training."""
-    alike = ("data.normalisation=auto", f"seed={seed}", f"train.batch={{any: {chosen.rows}}}")
-    return load_config(None, "supervised", (*chosen.settings, *JUDGE, *alike, *words))
+    alike = ("network.norm=instance", "data.normalisation=auto", f"seed={seed}", f"train.batch={{any: {chosen.rows}}}")
+    return load_config(None, "supervised", (*chosen.settings, *alike, *OPTIM, *words))
 
 
 def trained(chosen: Set, data: Dataset, cases: Sequence[Case], seed: int, scratch: Path) -> Method:
