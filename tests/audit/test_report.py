@@ -1,34 +1,38 @@
-"""The report is one safe file that shows what was found; pictures have their lines where the boundaries are."""
+"""The report is one safe file that shows what was found, the worst first."""
 
 from __future__ import annotations
 
-import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-from tests.review.made import boxes, make_audit
+from tests.review.made import make_audit
 
-from maskmend.audit import pictures, store
-from maskmend.audit.pictures import GIVEN, OTHER, Mark, Outline, picture, sliced
+from maskmend.audit import report, store
+from maskmend.audit.html import POLICY
+from maskmend.audit.records import KINDS
 from maskmend.audit.report import write_report
+from maskmend.audit.store import Audit, Judge, Share
 from maskmend.data.geometry import Geometry
 
 VOID = {"meta", "img", "link", "br"}
+EVIL = "<img src=x onerror=alert(1)>"
 
 
 class Walk(HTMLParser):
+    """Reads a page; every element must be closed, and nothing be run or loaded."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.open, self.seen, self.sources = list[str](), list[str](), list[str]()
+        self.open, self.seen, self.sources, self.policy = list[str](), list[str](), list[str](), ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.append(tag)
         self.sources += [str(value) for name, value in attrs if name in ("src", "href", "action")]
         assert not any(name.startswith("on") for name, _ in attrs)
+        if tag == "meta" and dict(attrs).get("http-equiv") == "Content-Security-Policy":
+            self.policy = str(dict(attrs)["content"])
         if tag not in VOID:
             self.open.append(tag)
 
@@ -37,104 +41,127 @@ class Walk(HTMLParser):
 
 
 def walked(path: Path) -> Walk:
-    walk = Walk()
-    walk.feed(path.read_text("utf-8"))
+    """The page, read: it is whole, and names nothing outside."""
+    walk, text = Walk(), path.read_text("utf-8")
+    walk.feed(text)
     assert not walk.open
+    assert "script" not in walk.seen
+    assert walk.policy == POLICY
+    assert all(source.startswith("data:image/png;base64,") for source in walk.sources)
+    assert re.search(r"https?:", text) is None
     return walk
 
 
+def rewritten(audit: Audit, **changes: object) -> Audit:
+    """The audit with its rows changed."""
+    store.write_rows(audit.folder, [row.model_copy(update=changes) for row in audit.rows])
+    return store.open_audit(audit.folder)
+
+
 @pytest.mark.parametrize(
-    ("shape", "ending", "channels"),
-    [((20, 24), ".png", 1), ((20, 24), ".png", 3), ((6, 20, 24), ".nii.gz", 1), ((20, 24), ".nii.gz", 2)],
+    ("shape", "ending", "channels", "ignore"),
+    [
+        ((20, 24), ".png", 1, None),
+        ((20, 24), ".png", 3, 3),
+        ((6, 20, 24), ".nii.gz", 1, 3),
+        ((20, 24), ".nii.gz", 2, None),
+        ((6, 20, 24), ".mha", 2, None),
+    ],
 )
-def test_the_page_is_whole_and_safe(tmp_path: Path, shape: tuple[int, ...], ending: str, channels: int) -> None:
-    name = "<img src=x onerror=alert(1)>"
-    audit = make_audit(tmp_path, shape, names=(name, "b"), ending=ending, channels=channels)
-    walk = walked(write_report(audit))
-    assert "script" not in walk.seen
-    assert walk.seen.count("img") == 1, "one case has findings"
-    assert all(source.startswith("data:image/png;base64,") for source in walk.sources)
-    text = (audit.folder / "report.html").read_text("utf-8")
-    assert name not in text
+def test_the_page_is_whole_and_safe(
+    tmp_path: Path, shape: tuple[int, ...], ending: str, channels: int, ignore: int | None
+) -> None:
+    audit = make_audit(tmp_path, shape, names=(EVIL, "b"), ending=ending, channels=channels, ignore=ignore)
+    path = write_report(audit)
+    assert path == audit.folder / "report.html"
+    assert walked(path).seen.count("img") == 1, "one case has findings"
+    text = path.read_text("utf-8")
+    assert EVIL not in text
     assert "&lt;img src=x" in text
-    assert re.search(r"https?://(?!www\.w3\.org)", text) is None
     assert "No lesion here." in text
+    assert ("not annotated" in text) == (ignore is not None)
 
 
-def test_without_findings_and_without_images(tmp_path: Path) -> None:
+def test_every_word_of_an_audit_is_escaped(tmp_path: Path) -> None:
+    audit = make_audit(tmp_path / EVIL, (20, 24), ending=".png")
+    judge = Judge(kind=EVIL, held_out=True, cases=2, dice=0.5)
+    share = Share(value=0.1, low=0.05, high=0.2)
+    said = {"sentences": (EVIL,), "tau": {EVIL: share}, "judges": (judge,), "ignore": 9}
+    found = [f.model_copy(update={"class_": EVIL, "text": EVIL}) for f in audit.findings("a")]
+    store.write_case(audit.folder, audit.about, "a", found, {}, Geometry((1.0, 1.0)))
+    path = write_report(Audit(audit.folder, audit.about.model_copy(update=said), audit.rows))
+    assert walked(path).seen.count("img") == 1, "the picture of the case"
+    text = path.read_text("utf-8")
+    assert EVIL not in text
+    assert text.count("&lt;img src=x onerror=alert(1)&gt;") >= 8
+
+
+def test_the_head_says_who_judged_how_much_is_wrong_and_what_to_do(tmp_path: Path) -> None:
+    audit = make_audit(tmp_path / "with space", (20, 24), ending=".png")
+    text = write_report(audit).read_text("utf-8")
+    assert "No network judged them" in text
+    assert "--cross 2" in text
+    assert re.search(r"maskmend review &#x27;[^<]*with space/audit&#x27;", text), "a folder with a space is quoted"
+    judge = Judge(kind="nnunet", held_out=True, cases=1, dice=0.876)
+    share = Share(value=0.123, low=0.101, high=0.167)
+    about = audit.about.model_copy(update={"judges": (judge,), "tau": {"liver": share}, "sentences": ("Look here.",)})
+    text = write_report(Audit(audit.folder, about, audit.rows)).read_text("utf-8")
+    assert "The folds of nnU-Net judged 1 of them. None had learnt from the case it judged." in text
+    assert "Dice of 0.88" in text
+    assert "--cross" not in text
+    for words in ("Look here.", "12.3 %", "10.1–16.7 %", "method.tau=0.12", "drawn where nothing is", "not drawn"):
+        assert words in text
+
+
+def test_every_kind_has_words() -> None:
+    assert set(report.MEANING) == set(KINDS)
+    assert set(report.JUDGES) == {"cross", "reviewed", "runs", "nnunet", "predictions"}
+
+
+def test_without_findings_images_or_judges(tmp_path: Path) -> None:
     audit = make_audit(tmp_path, (20, 24), names=("a", "b"), ending=".png")
     for path in (tmp_path / "Dataset001_Made" / "imagesTr").iterdir():
         path.write_bytes(b"no picture")
     assert walked(write_report(audit)).seen.count("img") == 1, "outlines alone"
+    assert "svg" in walked(audit.folder / "report.html").seen
     store.write_case(audit.folder, audit.about, "a", [], {}, Geometry((1.0, 1.0)))
-    rows = [row.model_copy(update={"findings": 0, "hint": "fine", "doubt": None}) for row in audit.rows]
-    store.write_rows(audit.folder, rows)
-    path = write_report(store.open_audit(audit.folder))
+    path = write_report(rewritten(audit, findings=0, hint="fine", doubt=None))
     assert "Nothing wrong to be seen" in path.read_text("utf-8")
-    assert "img" not in walked(path).seen
+    walk = walked(path)
+    assert "img" not in walk.seen
+    assert "svg" not in walk.seen, "no doubt, no histogram"
 
 
-def test_a_label_that_is_gone_is_told_without_a_picture(tmp_path: Path) -> None:
+def test_a_label_that_is_gone_is_told_instead_of_its_picture(tmp_path: Path) -> None:
     audit = make_audit(tmp_path, (20, 24), ending=".png")
     path = audit.cases["a"].label
     assert path is not None
     path.write_bytes(b"")
-    assert "img" not in walked(write_report(audit)).seen
-    assert Image.open(io.BytesIO(pictures.thumbnail(audit, "a"))).size == (160, 160)
+    page = write_report(audit)
+    assert "img" not in walked(page).seen
+    assert f"{path} changed since" in page.read_text("utf-8")
 
 
-def pixels(png: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+def test_only_the_worst_have_pictures_and_all_stand_in_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"case_{n}" for n in range(6)]
+    audit = rewritten(make_audit(tmp_path, (20, 24), names, ".png"), hint="review")
+    monkeypatch.setattr(report, "PICTURES", 4)
+    path = write_report(audit)
+    assert walked(path).seen.count("img") == 4
+    text = path.read_text("utf-8")
+    assert "4 cases, the most doubtful first" in text
+    assert "2 further cases" in text
+    assert [re.findall(name, text.split("<details>")[1]) for name in names] == [[name] for name in names]
+    order = re.findall(r"<h3>\d\. (\w+)", text)
+    assert order == names[:4]
 
 
-def near(image: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    return np.abs(image - colour).max(-1) < 40
-
-
-def test_outlines_lie_on_boundaries_and_voxels_keep_their_shape() -> None:
-    label = np.zeros((10, 10), int)
-    label[3:7, 2:8] = 1
-    plane = np.full((10, 10, 1), 90, np.uint8)
-    image = pixels(picture(plane, [Outline(label, GIVEN)], (2.0, 1.0), side=200))
-    assert image.shape == (200, 100, 3), "rows are twice as long"
-    marked = near(image, GIVEN)
-    rows, columns = np.nonzero(marked)
-    assert (rows.min(), rows.max()) == (3 * 20 - 1, 7 * 20)
-    assert (columns.min(), columns.max()) == (2 * 10 - 1, 8 * 10)
-    assert not marked[80:120, 30:70].any(), "an outline, no fill"
-    dashed = near(pixels(picture(plane, [Outline(label, OTHER, dashed=True)], (2.0, 1.0), side=200)), OTHER)
-    assert 0.3 * marked.sum() < dashed.sum() < 0.7 * marked.sum()
-    with_mark = pixels(picture(plane, [], (1.0, 1.0), marks=[Mark("7", 5, 5)]))
-    assert (with_mark[150:180, 150:180] > 200).any()
-
-
-@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1), (-1, 1, -1), (1, -1, -1)])
-def test_right_is_left_in_the_picture_and_the_head_is_up(signs: tuple[int, int, int]) -> None:
-    """A patient with one marked voxel at the right, front and top, stored in several orientations."""
-    x, y, z = signs
-    direction = np.diag([float(x), float(y), float(z)])
-    corner = [0 if s > 0 else 7 for s in (-z, y, x)]  # (D, H, W): top is +z, front is -y, right is -x
-    label = np.zeros((8, 8, 8), int)
-    label[2:6, 2:6, 2:6] = 1
-    label[tuple(corner)] = 2
-    place = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(direction.ravel()))
-    for axis, expected in ((0, (0, 0)), (1, (0, 0)), (2, (0, 0))):
-        cut = sliced(label, place, corner, label == 2, axis=axis)
-        plane = cut.of(label)
-        assert tuple(int(n[0]) for n in np.nonzero(plane == 2)) == expected
-        assert cut.where(corner) == expected
-        if axis < 2:
-            assert cut.letters == ("R", "L")
-
-
-def test_the_slice_of_the_worst_finding_is_shown(tmp_path: Path) -> None:
-    audit = make_audit(tmp_path, (8, 16, 16), place=Geometry((4.0, 1.0, 1.0)))
-    worst = audit.findings("a")[0]
-    assert worst.slice is not None
-    numbers = audit.map("findings", "a")
-    assert numbers is not None
-    cut = sliced(boxes((8, 16, 16)), Geometry((4.0, 1.0, 1.0)), worst.slice, numbers == worst.number)
-    assert (cut.axis, cut.index) == (0, worst.slice[0]), "thick slices are looked at as they were drawn"
-    image = pixels(pictures.of_case(audit, "a") or b"")
-    assert near(image, OTHER).any()
-    assert not near(image, GIVEN).any(), "nothing was given on that slice"
+def test_ten_thousand_cases(tmp_path: Path) -> None:
+    audit = make_audit(tmp_path, (20, 24), ("a",), ".png")
+    fine = [audit.rows[0].model_copy(update={"case": f"c{n}", "rank": n, "findings": 0, "hint": "fine", "doubt": 0.01})
+            for n in range(2, 10_002)]  # fmt: skip
+    path = write_report(Audit(audit.folder, audit.about, (*audit.rows, *fine)))
+    assert path.stat().st_size < 3e6
+    assert path.read_text("utf-8").count("<tr>") > 10_000

@@ -7,40 +7,45 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1c2024; --soft: #5f6b76; --line: #d9dee3; --paper: #fff; --wash: #f5f7f9;
+:root { color-scheme: light dark; --ink: #1c2024; --soft: #5a6672; --line: #dce1e6; --paper: #fff; --wash: #f4f6f8;
   --accent: #0072b2; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e8ebee; --soft: #9aa5b1; --line: #343b42; --paper: #16191c;
-  --wash: #1f2428; --accent: #56b4e9; } }
+  --wash: #22282d; --accent: #56b4e9; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 66rem; background: var(--paper); color: var(--ink);
-  font: 17px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .25rem; letter-spacing: -.01em; }
-h2 { font-size: 1.25rem; margin: 3rem 0 1rem; }
-p { margin: .4rem 0; max-width: 46rem; }
-.soft, small, th { color: var(--soft); }
-.lead p { font-size: 1.2rem; line-height: 1.5; margin: .6rem 0; }
-.row { display: flex; flex-wrap: wrap; gap: 2.5rem; align-items: flex-start; }
-article { display: grid; grid-template-columns: minmax(0, 320px) 1fr; gap: 1.5rem; padding: 1.5rem 0;
-  border-top: 1px solid var(--line); }
-article h3 { margin: 0; font-size: 1.1rem; overflow-wrap: anywhere; }
-article img { width: 100%; height: auto; background: #000; image-rendering: pixelated; border-radius: 4px;
-  display: block; }
-@media (max-width: 640px) { article { grid-template-columns: 1fr; } .row { gap: 1rem; } }
-ol { padding-left: 1.5rem; margin: .5rem 0; } li { margin: .3rem 0; }
+body { margin: 0 auto; padding: 3rem 1.25rem 5rem; max-width: 62rem; background: var(--paper); color: var(--ink);
+  font: 17px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
+  overflow-wrap: break-word; }
+h1 { font-size: 2.1rem; line-height: 1.2; margin: 0 0 .4rem; letter-spacing: -.015em; }
+h2 { font-size: 1.3rem; line-height: 1.3; margin: 3.2rem 0 .9rem; }
+p { margin: .4rem 0; max-width: 44rem; }
+.soft, small, th, figcaption { color: var(--soft); }
+.lead { margin: 1.8rem 0 0; }
+.lead p { font-size: 1.35rem; line-height: 1.4; margin: .7rem 0; }
+.row { display: flex; flex-wrap: wrap; gap: 0 3.5rem; align-items: flex-start; }
+article { display: grid; grid-template-columns: 320px minmax(0, 1fr); gap: 2rem; padding: 2rem 0;
+  border-top: 1px solid var(--line); break-inside: avoid; }
+article h3 { margin: 0; font-size: 1.15rem; line-height: 1.3; overflow-wrap: anywhere; }
+figure { margin: 0; } figcaption, small { font-size: .85rem; }
+img { max-width: 100%; height: auto; border-radius: 3px; display: block; margin: 0 auto; image-rendering: pixelated; }
+figcaption { text-align: center; margin-top: .3rem; }
+ol { padding-left: 1.5rem; margin: .7rem 0; max-width: 44rem; } li { margin: .45rem 0; }
+li::marker { font-weight: 600; } small { display: block; }
+.wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-td, th { text-align: left; padding: .3rem 1.1rem .3rem 0; border-bottom: 1px solid var(--line); font-weight: normal;
-  vertical-align: top; overflow-wrap: anywhere; }
-td.n, th.n { text-align: right; }
-code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, monospace; background: var(--wash); padding: .15em .4em;
-  border-radius: 4px; overflow-wrap: anywhere; }
-.tag { display: inline-block; padding: .05em .6em; border: 1px solid var(--line); border-radius: 1em; font-size: .85rem;
-  color: var(--soft); margin-left: .5rem; }
-.tag.redraw, .tag.review { color: var(--paper); background: var(--accent); border-color: var(--accent); }
-.key { display: inline-block; width: 2.2em; border-top: 3px solid #e69f00; vertical-align: .25em; margin-right: .4em; }
-.key.other { border-top: 3px dashed #56b4e9; }
-.bars rect { fill: var(--accent); } .bars rect.low { fill: var(--line); }
-.bars text { fill: var(--soft); font-size: 12px; }
-details { margin: 1rem 0; } summary { cursor: pointer; color: var(--accent); }
+td, th { text-align: left; padding: .35rem 1.4rem .35rem 0; border-bottom: 1px solid var(--line);
+  font-weight: normal; vertical-align: top; }
+td { max-width: 22rem; } td.n, th.n { text-align: right; }
+code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, monospace; background: var(--wash);
+  padding: .2em .5em; border-radius: 4px; overflow-wrap: anywhere; }
+.tag { color: var(--accent); font-size: .95rem; font-weight: 600; white-space: nowrap; margin-left: .6rem; }
+.key { display: inline-block; width: 2.2em; border-top: 3px solid #e69f00; vertical-align: .25em; margin: 0 .4em 0 0; }
+.key.other { border-top: 3px dashed #56b4e9; } .key.unknown { border-color: #969696; }
+span + .key { margin-left: 1.4em; }
+.bars { max-width: 100%; height: auto; } .bars rect { fill: var(--accent); } .bars rect.low { fill: var(--line); }
+.bars text { fill: var(--soft); font-size: 14px; }
+details { margin: 3rem 0; } summary { cursor: pointer; color: var(--accent); }
+@media (max-width: 720px) { body { padding-top: 1.5rem; } h1 { font-size: 1.7rem; } .lead p { font-size: 1.2rem; }
+  article { grid-template-columns: minmax(0, 1fr); gap: 1rem; } }
 """
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -62,9 +67,17 @@ def text(words: str, kind: str = "p", name: str = "") -> str:
     return f"<{kind}{f' class={chr(34)}{name}{chr(34)}' if name else ''}>{escape(words)}</{kind}>\n"
 
 
-def image(png: bytes, words: str) -> str:
-    """A picture within the page; ``words`` say what it shows."""
-    return f'<img alt="{escape(words)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">\n'
+def image(png: bytes, words: str, below: str = "") -> str:
+    """A picture within the page; ``words`` say what it shows, ``below`` stands under it."""
+    found = f'<img alt="{escape(words)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    caption = f"<figcaption>{escape(below)}</figcaption>" if below else ""
+    return f"<figure>{found}{caption}</figure>\n"
+
+
+def legend(**lines: str) -> str:
+    """What the lines of pictures mean; by name: given, other, unknown."""
+    keys = "".join(f'<span class="key {name}"></span><span>{escape(words)}</span>' for name, words in lines.items())
+    return f'<p class="soft">{keys}</p>\n'
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
@@ -73,21 +86,20 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequen
     head = "".join(f"<th{kind}>{escape(cell)}</th>" for cell, kind in zip(columns, kinds, strict=True))
     lines = ("".join(f"<td{k}>{escape(cell)}</td>" for cell, k in zip(row, kinds, strict=True)) for row in rows)
     body = "".join(f"<tr>{line}</tr>\n" for line in lines)
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n"
+    return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n'
 
 
-def bars(counts: Sequence[int], ends: tuple[str, str], cut: float, words: str) -> str:
-    """A histogram over [0, 1] as SVG; bars below ``cut`` are pale."""
-    width, height, top = 360, 110, max([*counts, 1])
+def bars(counts: Sequence[int], first: int, ends: tuple[str, str], words: str) -> str:
+    """A histogram as SVG, by roots of counts so that a single one is seen; bars before ``first`` are pale."""
+    width, height, top = 400, 120, max([*counts, 1])
     step = width / max(1, len(counts))
     found = []
     for i, count in enumerate(counts):
-        tall = round(height * (count / top) ** 0.5, 1)  # by roots, so that a single case is seen
-        name = ' class="low"' if (i + 1) / len(counts) <= cut + 1e-9 else ""
-        label = f"<title>{count}</title>"
-        found.append(f'<rect{name} x="{i * step + 1:.1f}" y="{height - tall}" width="{step - 2:.1f}" height="{tall}">'
-                     f"{label}</rect>")  # fmt: skip
-    axis = f'<text x="0" y="{height + 16}">{escape(ends[0])}</text>'
-    axis += f'<text x="{width}" y="{height + 16}" text-anchor="end">{escape(ends[1])}</text>'
-    box = f'viewBox="0 0 {width} {height + 22}" width="{width}" height="{height + 22}"'
+        tall = round(height * (count / top) ** 0.5, 1)
+        place = f'x="{i * step + 1:.1f}" y="{height - tall:.1f}" width="{step - 2:.1f}" height="{tall}"'
+        pale = ' class="low"' if i < first else ""
+        found.append(f"<rect{pale} {place}><title>{count}</title></rect>")
+    axis = f'<text x="0" y="{height + 18}">{escape(ends[0])}</text>'
+    axis += f'<text x="{width}" y="{height + 18}" text-anchor="end">{escape(ends[1])}</text>'
+    box = f'viewBox="0 0 {width} {height + 24}" width="{width}" height="{height + 24}"'
     return f'<svg class="bars" role="img" aria-label="{escape(words)}" {box}>{"".join(found)}{axis}</svg>\n'

@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
 from ..data.formats import replacing
+from ..errors import InputError
 from ..functional.doubt import CUT
 from ..progress import track
 from . import html
 from .pictures import of_case
+from .rank import counted
 from .store import Audit, Finding, Row
 
 PICTURES = 100
 """Cases with a picture at most; the others stand in a table."""
-LISTED = 2000
-"""Rows of that table at most; audit.csv has them all."""
 TOLD = 6
 """Findings of a case that are spelt out."""
-BINS = 20
+BIN = 0.05
+"""Of doubt, a bar."""
+GROUPS = 14
+"""Kinds and classes that are counted one by one."""
 JUDGES = {
-    "cross": "Networks trained for it judged {} of them, each after a short look at its share of the cases",
-    "reviewed": "Networks of the reviewed masks judged {} of them",
-    "runs": "Runs of yours judged {} of them that they had not learnt from",
-    "nnunet": "nnU-Net's folds judged {} of them that they had not learnt from",
+    "cross": "networks that were trained for it, each after a short look at its share of the cases",
+    "reviewed": "networks that learnt from the reviewed masks alone",
+    "runs": "your own runs",
+    "nnunet": "the folds of nnU-Net",
+    "predictions": "predictions that you gave",
 }
-HINTS = {"redraw": "can be redrawn", "review": "review", "fine": "fine"}
+HINTS = {"redraw": "can be redrawn", "review": "look at it", "fine": "fine"}
+MEANING = {
+    "missing": "not drawn",
+    "spurious": "drawn where nothing is",
+    "too_wide": "drawn too wide",
+    "too_tight": "drawn too tight",
+    "swap": "drawn as another class",
+    "hole": "a hole within",
+    "island": "a stray part",
+    "slice_gap": "a slice left out",
+    "left_right": "left and right exchanged",
+    "absent": "missing from the whole case",
+    "unexpected": "there, though seldom elsewhere",
+    "outlier": "unusual size or place",
+    "border": "cut off at the edge of the image",
+    "file": "the file itself",
+}
+"""Kinds of findings, as a person would say them."""
 
 
 def write_report(audit: Audit, path: Path | None = None) -> Path:
@@ -44,89 +67,121 @@ def write_report(audit: Audit, path: Path | None = None) -> Path:
 
 
 def _parts(audit: Audit) -> Iterator[str]:
+    """Cases with something to look at come with a picture, as far as ``PICTURES`` reach; all stand in the table."""
     yield from _head(audit)
-    shown = [row for row in audit.rows if row.findings or row.hint != "fine"][:PICTURES]
+    doubtful = [row for row in audit.rows if row.findings or row.hint != "fine"]
+    shown = doubtful[:PICTURES]
     if shown:
-        yield html.text(f"The {len(shown)} most doubtful cases" if len(shown) > 1 else "The doubtful case", "h2")
-        yield (
-            '<p class="soft"><span class="key"></span>given&emsp;<span class="key other"></span>suggested. '
-            "Numbers stand where the findings are.</p>\n"
+        yield html.text(
+            "The doubtful case" if len(shown) == 1 else f"{len(shown)} cases, the most doubtful first", "h2"
         )
+        if len(doubtful) > len(shown):
+            more = counted(len(doubtful) - len(shown), "further case")
+            yield html.text(f"{more} with findings stand without a picture in the table at the end.", "p", "soft")
+        ignore = {"unknown": "not annotated"} if audit.about.ignore is not None else {}
+        yield html.legend(given="given", other="suggested", **ignore)
     else:
         yield html.text("Nothing wrong to be seen", "h2")
     for row in track(shown, "Drawing the report"):
         yield _case(audit, row)
-    yield from _rest(audit, audit.rows[: len(shown)], audit.rows)
+    yield _table(audit.rows)
+
+
+# --- the head ---------------------------------------------------------------------------------------------------------
 
 
 def _head(audit: Audit) -> Iterator[str]:
     about = audit.about
     yield html.text(Path(about.dataset).name, "h1")
-    yield html.text(f"Audit of {len(audit.rows)} masks, {about.made[:10]}. {_judged(audit)}", "p", "soft")
+    yield html.text(f"{counted(len(audit.rows), 'mask')}, audited on {about.made[:10]}. {_judged(audit)}", "p", "soft")
     yield '<div class="lead">\n' + "".join(html.text(sentence) for sentence in about.sentences) + "</div>\n"
-    doubts = [row.doubt for row in audit.rows if row.doubt is not None]
-    yield '<div class="row">\n'
-    if doubts:
-        counts = [0] * BINS
-        for doubt in doubts:
-            counts[min(BINS - 1, int(doubt * BINS))] += 1
-        yield "<div>" + html.text("How doubtful the masks are", "h2")
-        yield html.bars(counts, ("not at all", "very"), CUT, "histogram of doubt, by roots of counts") + "</div>\n"
-    kinds = Counter((f.kind, f.class_) for row in audit.rows for f in audit.findings(row.case))
-    if kinds:
-        rows = [(kind.replace("_", " "), class_, str(count)) for (kind, class_), count in kinds.most_common(12)]
-        yield "<div>" + html.text("What was found", "h2")
-        yield html.table(("kind", "class", "findings"), rows, (2,)) + "</div>\n"
-    yield "</div>\n"
+    yield '<div class="row">\n' + _doubts(audit.rows) + _counts(audit) + "</div>\n"
     if about.tau:
-        yield html.text("How much of the masks is believed wrong", "h2")
-        shares = [(name, f"{s.value:.1%}", f"{s.low:.1%}–{s.high:.1%}", f"method.tau={s.value:.3g}")
-                for name, s in about.tau.items()]  # fmt: skip
-        yield html.table(("class", "share of its voxels", "95 % interval", "as a setting"), shares, (1,))
+        yield html.text("How much of each class is believed wrong", "h2")
+        shares = [
+            (name, f"{100 * s.value:.1f} %", f"{100 * s.low:.1f}–{100 * s.high:.1f} %", f"method.tau={s.value:.2g}")
+            for name, s in about.tau.items()
+        ]
+        yield html.table(("class", "share", "95 % interval", "to train with"), shares, (1, 2))
     yield html.text("What to do next", "h2")
-    folder = escape(str(audit.folder))
-    yield f"<p>Look at them one by one, and correct them: <code>maskmend review {folder}</code></p>\n"
-    yield f"<p>Then take the corrected masks: <code>maskmend mend {folder} -o DATASET</code></p>\n"
+    folder = shlex.quote(str(audit.folder))
+    for words, command in _next(audit, folder):
+        yield f"<p>{escape(words)}<br><code>{escape(command)}</code></p>\n"
 
 
 def _judged(audit: Audit) -> str:
     """Who judged, and what that is worth."""
     said = []
     for judge in audit.about.judges:
-        who = JUDGES.get(judge.kind, "Predictions judged {} of them, as they were given")
-        agreed = f"; their own masks agree with the given ones by a Dice of {judge.dice:.2f}" if judge.dice else ""
-        said.append(f"{who.format(judge.cases)}{agreed}.")
-    return " ".join(said) or "Checked without a network."
+        who = JUDGES.get(judge.kind, judge.kind)
+        seen = "all" if judge.cases == len(audit.rows) else str(judge.cases)
+        said.append(f"{who[:1].upper()}{who[1:]} judged {seen} of them.")
+        if judge.held_out:
+            said.append("None had learnt from the case it judged.")
+        if judge.dice is not None:
+            said.append(f"Their own masks overlap with the given ones by a Dice of {judge.dice:.2f} on average.")
+    return " ".join(said) or "No network judged them: these are checks of the masks alone."
+
+
+def _next(audit: Audit, folder: str) -> Iterator[tuple[str, str]]:
+    """What a person may do now, and the command for it."""
+    yield "Look at the doubtful masks one by one, and correct them:", f"maskmend review {folder}"
+    yield "Then write a data set of the corrected masks:", f"maskmend mend {folder} -o DATASET"
+    if not audit.about.judges:
+        data = shlex.quote(audit.about.dataset)
+        yield "To have networks judge the masks too:", f"maskmend audit {data} -o AUDIT --cross 2"
+
+
+def _doubts(rows: Sequence[Row]) -> str:
+    """The histogram of doubt, from 0 to a tenth above the highest."""
+    doubts = [row.doubt for row in rows if row.doubt is not None]
+    if not any(doubts):
+        return ""
+    bins = max(4, 2 * math.ceil(max(doubts) / (2 * BIN)))
+    counts = Counter(min(bins - 1, int(doubt / BIN)) for doubt in doubts)
+    words = f"{sum(doubt > CUT for doubt in doubts)} of {counted(len(doubts), 'mask')} have a doubt above {CUT:g}."
+    found = html.bars([counts[i] for i in range(bins)], round(CUT / BIN), ("0", f"{bins * BIN:.1f}"), words)
+    return "<div>" + html.text("How doubtful the masks are", "h2") + found + html.text(words, "p", "soft") + "</div>\n"
+
+
+def _counts(audit: Audit) -> str:
+    """How many findings there are of each kind and class."""
+    kinds = Counter((f.kind, f.class_) for row in audit.rows if row.findings for f in audit.findings(row.case))
+    if not kinds:
+        return ""
+    rows = [(MEANING[kind], class_, str(count)) for (kind, class_), count in kinds.most_common(GROUPS)]
+    rest = kinds.total() - sum(count for _, count in kinds.most_common(GROUPS))
+    rows += [("others", "", str(rest))] if rest else []
+    return "<div>" + html.text("What was found", "h2") + html.table(("", "class", "places"), rows, (2,)) + "</div>\n"
+
+
+# --- the cases --------------------------------------------------------------------------------------------------------
 
 
 def _case(audit: Audit, row: Row) -> str:
+    """A case: its picture, and its findings in words; a sentence instead of the picture where the label is gone."""
     findings = audit.findings(row.case)
-    drawn = of_case(audit, row.case)
-    picture = html.image(drawn, f"{row.case}: given and suggested outlines") if drawn else ""
-    tag = f'<span class="tag {row.hint}">{HINTS[row.hint]}</span>' if row.hint != "fine" else ""
+    try:
+        drawn = of_case(audit, row.case)
+        picture = html.image(drawn.png, f"{row.case}: given and suggested outlines", drawn.name)
+    except InputError as error:
+        picture = html.text(str(error), "p", "soft")
+    tag = "" if row.hint == "fine" else f'<span class="tag">{HINTS[row.hint]}</span>'
     doubt = "" if row.doubt is None else html.text(f"Doubt {row.doubt:.2f}", "p", "soft")
     items = "".join(f"<li>{_finding(f)}</li>\n" for f in findings[:TOLD])
-    more = html.text(f"and {len(findings) - TOLD} smaller ones", "p", "soft") if len(findings) > TOLD else ""
-    where = _where(row)
-    body = f"<h3>{escape(row.case)}{tag}</h3>\n{doubt}<ol>\n{items}</ol>\n{more}{where}"
+    more = html.text(f"and {counted(len(findings) - TOLD, 'smaller one')}", "p", "soft") if findings[TOLD:] else ""
+    body = f"<h3>{row.rank}. {escape(row.case)}{tag}</h3>\n{doubt}<ol>\n{items}</ol>\n{more}"
     return f"<article>\n<div>{picture}</div>\n<div>{body}</div>\n</article>\n"
 
 
 def _finding(found: Finding) -> str:
-    sure = f"{100 * found.confidence:.0f} % sure"
-    return f"{escape(found.text)} <small>{sure}</small>"
+    words = found.text[:1].upper() + found.text[1:]
+    return f"{escape(words)}<small>{100 * found.confidence:.0f} % sure</small>"
 
 
-def _where(row: Row) -> str:
-    if row.worst_slice is None or len(row.worst_slice) != 3:
-        return ""
-    return html.text(f"Shown at voxel {', '.join(map(str, row.worst_slice))} (D, H, W).", "p", "soft")
-
-
-def _rest(audit: Audit, shown: Sequence[Row], rows: Sequence[Row]) -> Iterator[str]:
+def _table(rows: Sequence[Row]) -> str:
     """All cases, in a table that opens."""
-    listed = [(str(r.rank), r.case, "" if r.doubt is None else f"{r.doubt:.3f}", str(r.findings),
-               (r.worst_kind or "").replace("_", " "), HINTS[r.hint]) for r in rows[:LISTED]]  # fmt: skip
-    more = f" (the first {LISTED}; audit.csv has all {len(rows)})" if len(rows) > LISTED else ""
-    yield f"<details>\n<summary>All {len(rows)} cases in a table{more}</summary>\n"
-    yield html.table(("", "case", "doubt", "findings", "worst", "what to do"), listed, (0, 2, 3)) + "</details>\n"
+    listed = [(str(r.rank), r.case, "" if r.doubt is None else f"{r.doubt:.3f}", str(r.findings or ""),
+               MEANING.get(r.worst_kind or "", ""), HINTS[r.hint]) for r in rows]  # fmt: skip
+    table = html.table(("", "case", "doubt", "places", "the worst of them", ""), listed, (0, 2, 3))
+    return f"<details>\n<summary>All {counted(len(rows), 'case')} in a table</summary>\n{table}</details>\n"

@@ -1,0 +1,150 @@
+"""A plane as a small PNG, with outlines over it.
+
+One voxel is one rectangle, in the shape that its spacing gives it; nothing is smoothed. Where there are more voxels
+than pixels, a pixel is the mean of its voxels, and no outline is lost however small its object.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+GIVEN, OTHER, UNKNOWN = (230, 159, 0), (86, 180, 233), (150, 150, 150)
+"""What was given, what would stand there, and what nobody annotated: orange, sky blue (Okabe and Ito: colour-blind eyes
+tell them apart) and grey."""
+SIDE = 320
+"""Pixels of the longer side of a picture."""
+SMALL = 160
+"""The same of a thumbnail."""
+DASH = 5
+"""Pixels of a dash, and of the gap after it."""
+GREYS, COLOURS = 40, 64
+"""Shades of a grey image, and of a coloured one: few, so that the file is small."""
+EDGE = 10
+"""Pixels between a text's middle and the edge, at least."""
+INK, PAPER = (0, 0, 0), (255, 255, 255)
+
+Array = NDArray[Any]
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The boundaries between the values of a label (rows, columns), in one colour."""
+
+    label: Array
+    colour: Colour
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A short text in the middle of the voxel (row, column); beyond the plane: at its edge."""
+
+    text: str
+    row: float
+    column: float
+
+
+def picture(
+    plane: Array, outlines: Sequence[Outline], steps: tuple[float, float], side: int = SIDE, marks: Sequence[Mark] = ()
+) -> bytes:
+    """A PNG of a plane (rows, columns, 1 or 3) uint8, its longer side ``side`` pixels.
+
+    outlines: labels (rows, columns), the last on top. steps: spacing of rows and columns, in any one unit.
+    """
+    lengths = [n * step for n, step in zip(plane.shape[:2], steps, strict=True)]
+    high, wide = (max(1, round(side * length / max(lengths))) for length in lengths)
+    whole = Image.fromarray(plane[..., 0] if plane.shape[2] == 1 else plane)
+    bare = whole.resize((wide, high), Image.Resampling.BOX)  # of an enlarged picture: the voxel at the pixel's middle
+    image = np.array(bare.convert("RGB"))
+    thick = 2 if side > SMALL else 1
+    for outline in outlines:
+        lines = _lines(outline.label, (high, wide), thick)
+        image[_near(lines)] //= 2
+        image[lines & ~_gaps(outline.label, (high, wide)) if outline.dashed else lines] = outline.colour
+    drawn = Image.fromarray(image)
+    pen = ImageDraw.Draw(drawn)
+    for mark in marks:
+        x, y = (mark.column + 0.5) * wide / plane.shape[1], (mark.row + 0.5) * high / plane.shape[0]
+        place = (min(max(x, EDGE), wide - EDGE), min(max(y, EDGE), high - EDGE))
+        pen.text(place, mark.text, PAPER, anchor="mm", stroke_width=2, stroke_fill=INK, font_size=15)
+    return png(drawn, _palette(bare, [outline.colour for outline in outlines]))
+
+
+def png(image: Image.Image, palette: Image.Image | None = None) -> bytes:
+    """An image as a file, in the colours of a palette."""
+    if palette is not None:
+        image = image.quantize(palette=palette, dither=Image.Dither.NONE)
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def _palette(bare: Image.Image, colours: Sequence[Colour]) -> Image.Image:
+    """The colours of an image, of its outlines, and greys for texts."""
+    greys = np.repeat(np.linspace(0, 255, GREYS if bare.mode == "L" else 8).round().astype(int), 3).tolist()
+    own = [] if bare.mode == "L" else bare.quantize(COLOURS, Image.Quantize.MEDIANCUT).getpalette() or []
+    found = Image.new("P", (1, 1))
+    found.putpalette([*own[: 3 * COLOURS], *greys, *(part for colour in colours for part in colour)])
+    return found
+
+
+def _starts(voxels: int, pixels: int) -> NDArray[np.int64]:
+    """Of each pixel, its first voxel: the one at its middle."""
+    starts: NDArray[np.int64] = (2 * np.arange(pixels) + 1) * voxels // (2 * pixels)
+    starts[0] = 0
+    return starts
+
+
+def _lines(label: Array, shape: tuple[int, int], thick: int) -> NDArray[np.bool_]:
+    """Pixels (*shape) beside another value, on one side of the boundary or on both."""
+    lines = np.zeros(shape, bool)
+    starts = [_starts(n, pixels) for n, pixels in zip(label.shape, shape, strict=True)]
+    for axis, (along, across) in enumerate((starts, starts[::-1])):
+        change = np.diff(label if axis == 0 else label.T, axis=0) != 0
+        before, at = np.nonzero(np.logical_or.reduceat(change, across, axis=1))
+        first = np.minimum(np.searchsorted(along, before + 1), len(along) - 1)
+        here = lines if axis == 0 else lines.T
+        for step in range(thick):
+            here[np.maximum(first - step, 0), at] = True
+    return lines
+
+
+def _gaps(label: Array, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Pixels (*shape) at the boundaries that dashes leave free: every other ``DASH`` pixels along each of them."""
+    from skimage.measure import find_contours
+
+    rows, columns = (_starts(n, pixels) for n, pixels in zip(label.shape, shape, strict=True))
+    pixels = label[np.ix_(rows, columns)]
+    line, gap = np.zeros(shape, bool), np.zeros(shape, bool)
+    if min(shape) < 2:
+        return gap
+    for value in np.unique(pixels)[1:]:  # a boundary between two classes is walked once
+        here, free = np.zeros(shape, bool), np.zeros(shape, bool)
+        for contour in find_contours((pixels == value).astype(np.float32), 0.5):  # type: ignore[no-untyped-call]
+            steps = np.hypot(*np.diff(contour, axis=0).T)
+            odd = np.concatenate([[0], steps.cumsum()]) // DASH % 2 > 0
+            for rounded in (np.floor, np.ceil):
+                place = rounded(contour).astype(int)
+                here[tuple(place[~odd].T)] = True
+                free[tuple(place[odd].T)] = True
+        gap |= free & ~here & ~line
+        line |= here | free
+    return gap
+
+
+def _near(lines: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels of a line or beside it: they are darkened, so that it is seen on any image."""
+    near = lines.copy()
+    near[1:] |= lines[:-1]
+    near[:-1] |= lines[1:]
+    near[:, 1:] |= lines[:, :-1]
+    near[:, :-1] |= lines[:, 1:]
+    return near

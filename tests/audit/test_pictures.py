@@ -1,0 +1,196 @@
+"""Pictures have their lines where the boundaries are, in the shape of the voxels, turned as a radiologist sees them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from tests.review.made import boxes, make_audit
+
+from maskmend.audit import pictures
+from maskmend.audit.drawing import UNKNOWN
+from maskmend.audit.pictures import (
+    GIVEN,
+    OTHER,
+    Mark,
+    Outline,
+    is_ct,
+    outlined,
+    picture,
+    shown_image,
+    sides,
+    sliced,
+    window,
+)
+from maskmend.data.geometry import Geometry
+from maskmend.errors import InputError
+from maskmend.types import IGNORE
+
+GREY = np.full((10, 10, 1), 90, np.uint8)
+
+
+def pixels(png: bytes) -> NDArray[np.int64]:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+def exactly(image: NDArray[np.int64], colour: tuple[int, int, int]) -> NDArray[np.bool_]:
+    return np.asarray((image == colour).all(-1))
+
+
+def square() -> NDArray[np.int64]:
+    label = np.zeros((10, 10), int)
+    label[3:7, 2:8] = 1
+    return label
+
+
+def test_outlines_lie_on_boundaries_and_voxels_keep_their_shape() -> None:
+    image = pixels(picture(GREY, [Outline(square(), GIVEN)], (2.0, 1.0), side=200))
+    assert image.shape == (200, 100, 3), "rows are twice as long"
+    marked = exactly(image, GIVEN)
+    expected = np.zeros((200, 100), bool)
+    expected[3 * 20 - 1 : 7 * 20 + 1, 2 * 10 - 1 : 8 * 10 + 1] = True
+    expected[3 * 20 + 1 : 7 * 20 - 1, 2 * 10 + 1 : 8 * 10 - 1] = False
+    corners = [(r, c) for r in (59, 140) for c in (19, 80)]
+    for corner in corners:
+        expected[corner] = False
+    assert np.array_equal(marked, expected), "two pixels wide, one on each side, and no fill"
+
+
+@pytest.mark.parametrize("steps", [(1.0, 1.0), (5.0, 0.7), (0.7, 5.0), (1.0, 0.01)])
+@pytest.mark.parametrize("shape", [(10, 10), (700, 500), (1, 9)])
+def test_a_picture_has_the_shape_of_its_plane_in_mm(steps: tuple[float, float], shape: tuple[int, int]) -> None:
+    plane = np.zeros((*shape, 3), np.uint8)
+    image = pixels(picture(plane, [Outline(plane[..., 0], GIVEN, True)], steps, side=300))
+    lengths = np.multiply(shape, steps)
+    assert image.shape[:2] == tuple(np.maximum(1, np.round(300 * lengths / lengths.max())).astype(int))
+
+
+def test_an_object_smaller_than_a_pixel_keeps_its_outline() -> None:
+    label = np.zeros((3000, 3000), np.uint8)
+    label[1501, 1501] = 1
+    marked = exactly(pixels(picture(label[..., None], [Outline(label, GIVEN)], (1.0, 1.0), side=300)), GIVEN)
+    rows, columns = np.nonzero(marked)
+    assert rows.size, "one voxel of nine million"
+    assert max(abs(rows - 150).max(), abs(columns - 150).max()) <= 1
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_dashes_run_along_the_boundary_whichever_way_it_goes(turned: bool) -> None:
+    axes = np.mgrid[:200, :200] - 100
+    far = abs(axes).sum(0) if turned else abs(axes).max(0)
+    label = np.where(far < 70, 1, 0)
+    plane = np.full((200, 200, 1), 90, np.uint8)
+    whole = exactly(pixels(picture(plane, [Outline(label, OTHER)], (1.0, 1.0), 200)), OTHER)
+    dashed = exactly(pixels(picture(plane, [Outline(label, OTHER, dashed=True)], (1.0, 1.0), 200)), OTHER)
+    assert not (dashed & ~whole).any()
+    for rows in (slice(0, 100), slice(100, 200)):
+        for columns in (slice(0, 100), slice(100, 200)):
+            assert 0.35 < dashed[rows, columns].sum() / whole[rows, columns].sum() < 0.7, "on every side"
+
+
+def test_a_boundary_between_classes_is_dashed_once() -> None:
+    label = np.zeros((200, 200), int)
+    label[50:150, 50:100], label[50:150, 100:150] = 1, 2
+    plane = np.full((200, 200, 1), 90, np.uint8)
+    dashed = exactly(pixels(picture(plane, [Outline(label, OTHER, dashed=True)], (1.0, 1.0), 200)), OTHER)
+    assert 0.3 < dashed[60:140, 99:101].mean() < 0.7
+
+
+def test_marks_are_seen_and_never_cut_off() -> None:
+    image = pixels(picture(GREY, [], (1.0, 1.0), side=300, marks=[Mark("7", 5, 5)]))
+    assert (image[150:180, 150:180] > 200).any()
+    at_edge = pixels(picture(GREY, [], (1.0, 1.0), side=300, marks=[Mark("S", -1, 4.5)]))
+    inside = pixels(picture(GREY, [], (1.0, 1.0), side=300, marks=[Mark("S", 5, 4.5)]))
+    white = [(image > 200).sum() for image in (at_edge, inside)]
+    assert abs(white[0] - white[1]) <= 0.1 * white[1]
+
+
+def test_what_nobody_annotated_is_grey_and_no_class() -> None:
+    label = square()
+    label[8:] = IGNORE
+    lines = outlined(label, np.where(label == IGNORE, 3, label))
+    image = pixels(picture(GREY, lines, (1.0, 1.0), side=200))
+    grey, given, other = (exactly(image, colour) for colour in (UNKNOWN, GIVEN, OTHER))
+    assert grey[158:162].any()
+    assert not grey[:155].any()
+    assert not given[150:].any()
+    assert not other[150:].any(), "nothing is suggested there"
+
+
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1), (-1, 1, -1), (1, -1, -1)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_right_is_left_in_the_picture_and_the_head_is_up(
+    signs: tuple[int, int, int], order: tuple[int, int, int]
+) -> None:
+    """A patient with one marked voxel at the right, front and top, stored in several orientations."""
+    direction = np.diag([float(s) for s in signs])[:, list(order)]  # of x, y, z of the file, where in the patient
+    ahead = [direction[:, 2 - axis].argmax() if direction[:, 2 - axis].max() > 0 else None for axis in range(3)]
+    main = [int(abs(direction[:, 2 - axis]).argmax()) for axis in range(3)]
+    right_front_top = {0: False, 1: False, 2: True}  # LPS: whether the wanted end is that of large coordinates
+    corner = [7 if (ahead[axis] is not None) == right_front_top[main[axis]] else 0 for axis in range(3)]
+    label = np.zeros((8, 8, 8), int)
+    label[2:6, 2:6, 2:6] = 1
+    label[tuple(corner)] = 2
+    place = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(direction.ravel()))
+    expected = {2: ("APRL", "axial"), 1: ("SIRL", "coronal"), 0: ("SIAP", "sagittal")}
+    for axis in range(3):
+        cut = sliced(label, place, corner, label == 2, axis=axis)
+        assert tuple(int(n[0]) for n in np.nonzero(cut.of(label) == 2)) == (0, 0)
+        assert cut.where(corner) == (0, 0)
+        letters, name = expected[main[axis]]
+        assert "".join(cut.letters) == letters
+        assert cut.name == f"{name} slice {corner[axis] + 1} of 8"
+
+
+def test_a_file_without_a_place_is_shown_as_it_is_stored() -> None:
+    label = np.arange(60).reshape(3, 4, 5)
+    place = Geometry((1.0, 1.0, 1.0))
+    assert sides(place) == ([["", ""]] * 3, [False] * 3)
+    cut = sliced(label, place, (1, 2, 3), label == 33, axis=0)
+    assert np.array_equal(cut.of(label), label[1])
+    assert (cut.name, "".join(cut.letters)) == ("slice 2 of 3", "")
+
+
+def test_the_slice_of_the_worst_finding_is_shown(tmp_path: Path) -> None:
+    audit = make_audit(tmp_path, (8, 16, 16), place=Geometry((4.0, 1.0, 1.0)))
+    worst = audit.findings("a")[0]
+    assert worst.slice is not None
+    numbers = audit.map("findings", "a")
+    assert numbers is not None
+    cut = sliced(boxes((8, 16, 16)), Geometry((4.0, 1.0, 1.0)), worst.slice, numbers == worst.number)
+    assert (cut.axis, cut.index) == (0, worst.slice[0]), "thick slices are looked at as they were drawn"
+    shown = pictures.of_case(audit, "a")
+    image = pixels(shown.png)
+    assert shown.name == f"axial slice {worst.slice[0] + 1} of 8"
+    assert exactly(image, OTHER).any()
+    assert not exactly(image, GIVEN).any(), "nothing was given on that slice"
+
+
+def test_windows_follow_the_values() -> None:
+    rng = np.random.default_rng(0)
+    grey = rng.normal(100, 10, (1, 40, 40)).astype(np.float32)
+    assert window(grey[0]) == pytest.approx(tuple(np.percentile(grey, [1, 99])))
+    ct = np.where(grey > 105, 900.0, -1000.0).astype(np.float32)
+    assert is_ct(ct)
+    assert window(ct[0]) == (-160.0, 240.0)
+    cut = sliced(np.zeros((40, 40), int), Geometry((1.0, 1.0)), None, np.zeros((40, 40), bool))
+    assert set(np.unique(shown_image(ct, cut))) == {0, 255}
+    colour = rng.integers(0, 255, (3, 40, 40), dtype=np.uint8)
+    assert np.array_equal(shown_image(colour, cut), np.moveaxis(colour, 0, -1))
+    assert shown_image(np.zeros((1, 40, 40), np.int16), cut).max() == 0, "one value everywhere"
+    assert shown_image(np.full((1, 40, 40), np.nan, np.float32), cut).max() == 0, "no values"
+
+
+def test_a_label_that_changed_is_refused_and_its_thumbnail_is_grey(tmp_path: Path) -> None:
+    audit = make_audit(tmp_path, (20, 24), ending=".png")
+    path = audit.cases["a"].label
+    assert path is not None
+    assert exactly(pixels(pictures.thumbnail(audit, "a")), GIVEN).any()
+    path.write_bytes(b"")
+    with pytest.raises(InputError):
+        pictures.of_case(audit, "a")
+    assert pixels(pictures.thumbnail(audit, "a")).std() == 0
