@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .verbs.evaluate import evaluate
     from .verbs.fuse import fuse
     from .verbs.grade import grade
+    from .verbs.mend import mend
     from .verbs.predict import predict
     from .verbs.review import review
     from .verbs.simulate import simulate
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate",
     "fuse",
     "grade",
+    "mend",
     "predict",
     "prepare",
     "review",
@@ -49,6 +51,7 @@ _HOMES = {
     "demo": ".verbs.demo",
     "audit": ".verbs.audit",
     "review": ".verbs.review",
+    "mend": ".verbs.mend",
     "grade": ".verbs.grade",
 }
 

@@ -32,7 +32,7 @@ class Record(Config):
 class Finding(Record):
     """One place in one label that is doubted.
 
-    number: its value in ``findings/CASE.ending``; 0 if it has no voxels of its own.
+    number: its value in ``numbers/CASE.ending``; 0 if it has no voxels of its own.
     box: [first, last + 1] along each axis; slice: its voxel (*S) to look at, the deepest.
     """
 

@@ -6,7 +6,7 @@
     ├── audit.json            About: the data set, its files' sha256, who judged, settings, the data set as a whole
     ├── audit.csv             Row: one line a case, the most doubtful first
     ├── findings/CASE.json    Finding: the places that are doubted
-    ├── findings/CASE.ending  number of the finding at each voxel (0: none), on the label's grid
+    ├── numbers/CASE.ending   number of the finding at each voxel (0: none), on the label's grid
     ├── suggestions/CASE.…    the label with every suggestion taken
     ├── predicted/CASE.…      the judge's own mask, whole, where there was a judge
     ├── doubt/CASE.npz        "doubt", (*S) uint8: 255 times the doubt of each voxel
@@ -83,7 +83,7 @@ class Audit:
 
     def file(self, room: str, case: str) -> Path:
         """Where an array of a case lies: room is findings, suggestions, predicted or drawn."""
-        return self.folder / room / f"{case}{self.about.file_ending}"
+        return self.folder / _home(room) / f"{case}{self.about.file_ending}"
 
     def findings(self, case: str) -> tuple[Finding, ...]:
         path = self.folder / "findings" / f"{case}.json"
@@ -142,6 +142,11 @@ def sha256(path: Path) -> str:
     """64 hexadecimal digits. Raises OSError where the file cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _home(room: str) -> str:
+    """The numbers of findings lie apart from findings/CASE.json: beside a TIFF that file would be its spacing."""
+    return "numbers" if room == "findings" else room
 
 
 def class_names(labels: Mapping[str, int]) -> dict[int, str]:
@@ -234,12 +239,12 @@ def write_case(
     IGNORE allowed; "doubt": uint8), all (*S) on the label's grid. findings/CASE.json is written last: it is there when
     all is."""
     for room, array in maps.items():
-        (folder / room).mkdir(parents=True, exist_ok=True)
+        (folder / _home(room)).mkdir(parents=True, exist_ok=True)
         if room == "doubt":
             with replacing(folder / room / f"{case}.npz") as part:
                 np.savez_compressed(part, doubt=array.astype(np.uint8))
         else:
-            write_label(folder / room / f"{case}{about.file_ending}", stored(array, about), place)
+            write_label(folder / _home(room) / f"{case}{about.file_ending}", stored(array, about), place)
     (folder / "findings").mkdir(parents=True, exist_ok=True)
     content = [finding.model_dump(by_alias=True, mode="json") for finding in findings]
     _write_json(folder / "findings" / f"{case}.json", content)

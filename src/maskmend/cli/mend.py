@@ -1,4 +1,4 @@
-"""Masks: audit, review."""
+"""Masks: audit, review, mend."""
 
 from __future__ import annotations
 
@@ -76,3 +76,22 @@ def review(
 
     asked: dict[str, Any] = {"reviewer": reviewer, "port": port, "browser": not no_browser, "blind": blind}
     show(review(audit, **asked, seed=seed, open_with=open_with, case=case).table())
+
+
+@app.command(cls=Verb, epilog="Example: maskmend mend AUDIT -o Dataset002_Mended")
+def mend(
+    audit: Annotated[Path, typer.Argument(metavar="AUDIT", help="Folder that `maskmend audit` made.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DATASET", help="New data set.")],
+    accept: Annotated[
+        Literal["reviewed", "automatic", "all"],
+        typer.Option(help="What you accepted or drew; also masks that can be redrawn; also every suggestion."),
+    ] = "reviewed",
+    doubtful: Annotated[
+        Literal["keep", "ignore", "weights"],
+        typer.Option(help="Findings that nobody spoke of: as given, nnU-Net's ignore label, or weightsTr/."),
+    ] = "keep",
+) -> None:
+    """Write a new data set with the corrected masks, and show what was changed."""
+    from ..verbs.mend import mend
+
+    show(mend(audit, output, accept=accept, doubtful=doubtful).table())

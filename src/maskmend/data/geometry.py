@@ -57,6 +57,12 @@ class Geometry:
         return self.origin is not None or any(step != 1 for step in self.spacing_mm)
 
     @property
+    def voxel_ml(self) -> float | None:
+        """Of one voxel; None where the steps are no lengths, or there are but two."""
+        steps = [*self.spacing_mm, *([self.singleton[1]] if self.singleton else [])]
+        return math.prod(steps) / 1000 if self.known and len(steps) == 3 else None
+
+    @property
     def placed(self) -> bool:
         """Whether the file says where it lies."""
         return self.origin is not None and (self.nifti is None or self.nifti.placed)

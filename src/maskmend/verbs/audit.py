@@ -161,6 +161,7 @@ def _before(output: Path, data: Dataset, again: bool) -> Audit | None:
             LOCK,
             "networks",
             "findings",
+            "numbers",
             "suggestions",
             "predicted",
             "doubt",
