@@ -251,12 +251,12 @@ GUARDS: dict[str, Guard] = {
     "and certainty > .8": lambda k: (k.regret > 0.1) & (k.certainty > 0.8),
     "and agreement > .85": lambda k: (k.regret > 0.1) & (k.agreement > 0.85),
     "calibrated regret > .1": lambda k: k.calibrated > 0.1,
-    "and regret > 1/2 (1 - certainty)": lambda k: doubt.redraw(k.regret, k.certainty),
+    "and regret > 3/4 (1 - certainty)": lambda k: doubt.redraw(k.regret, k.certainty),
     "and regret > 3/2 (1 - certainty)": lambda k: (k.regret > 0.1) & (k.regret > (1 - k.certainty) * 3 / 2),
     "regret > usual": lambda k: k.regret > doubt.usual(k.regret),
-    "chosen: both of usual and 1/2": lambda k: doubt.redraw(k.regret, k.certainty, doubt.usual(k.regret)),
+    "chosen: usual, and 3/4": lambda k: doubt.redraw(k.regret, k.certainty, doubt.usual(k.regret)),
 }
-HELD_OUT = ("regret > .1", "and certainty > .8", "and regret > 1/2 (1 - certainty)", "chosen: both of usual and 1/2")
+HELD_OUT = ("regret > .1", "and certainty > .8", "and regret > 3/4 (1 - certainty)", "chosen: usual, and 3/4")
 
 
 def guards_table(cells: Sequence[Cell]) -> str:

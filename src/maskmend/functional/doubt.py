@@ -18,7 +18,7 @@ from . import confident
 
 CUT = 0.1
 """Regret from which a mask is clearly not the judge's."""
-AGAIN = 0.5
+AGAIN = 0.75
 """Regret from which a mask is redrawn, as a share of the Dice that the judge expects its own to lack."""
 SOFTMIN_TEMPERATURE = 0.1
 """cleanlab's."""
