@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..functional.doubt import CUT, redraw, usual
+from .edges import Offset
 from .store import Doubted, Finding, Judge, Row, Share
 
 Hint = Literal["redraw", "review", "fine"]
@@ -17,6 +18,8 @@ SURE = 0.9
 """Confidence from which a check's finding alone asks for a review."""
 WEAK = 0.8
 """Mean Dice that a judge expects of its own masks, below which it had better not redraw any."""
+AT_RANDOM = 8
+"""Cases to review where all may err the same way."""
 DRAWS = 1000
 LEAST = 5
 """Differing cases of a hundred that even careful labels have."""
@@ -51,17 +54,20 @@ def hint(judged: Judged | None, checks: float, cut: float = CUT) -> Hint:
     return "review" if doubted else "fine"
 
 
-def ordered(cases: Sequence[str], judged: Mapping[str, Judged], found: Mapping[str, Sequence[Finding]]) -> list[Row]:
+def ordered(
+    cases: Sequence[str], judged: Mapping[str, Judged], found: Mapping[str, Sequence[Finding]], trusted: bool = False
+) -> list[Row]:
     """The rows of ``audit.csv``, the most doubtful case first.
 
     Where a judge saw a case its doubt is the judge's; cases that no judge saw follow in the order of their checks, of
     which the surest is their doubt where nobody judged anything. A label that cannot be used at all comes first.
+    trusted: the judge learnt from reviewed labels alone, so that any number of labels may differ from it.
     """
     checks = {case: suspicion(found[case]) for case in cases}
     broken = {case for case in cases if any(f.kind == "file" and f.confidence == 1 for f in found[case])}
     doubt = {case: judged[case].doubt if case in judged else None if judged else checks[case] for case in cases}
     doubt |= dict.fromkeys(broken, 1.0)
-    cut = usual([each.doubt for each in judged.values()])
+    cut = CUT if trusted else usual([each.doubt for each in judged.values()])
     names = sorted(cases, key=lambda case: (-1.0 if (d := doubt[case]) is None else d, checks[case]), reverse=True)
     names.sort(key=lambda case: case not in broken)
     return [_row(case, rank, doubt[case], cut, judged.get(case), found[case]) for rank, case in enumerate(names, 1)]
@@ -120,12 +126,29 @@ def weak(judged: Sequence[Judged]) -> bool:
 
 def sentences(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[Judge]) -> list[str]:
     """What a person is told first, in whole sentences."""
-    return [*_of_files(rows), *_of_judges(rows, judged, judges), *_of_checks(rows, bool(judged))]
+    return [*_of_judges(rows, judged, judges), *_of_checks(rows, bool(judged))]
 
 
-def _of_files(rows: Sequence[Row]) -> list[str]:
-    broken = [row.case for row in rows if row.worst_kind == "file"]
-    return [f"{counted(len(broken), 'file')} cannot be used as they are: {listed(broken)}."] if broken else []
+def of_files(broken: Sequence[str]) -> list[str]:
+    """Labels that cannot be read, or do not fit their images."""
+    return [f"{counted(len(broken), 'label')} cannot be used as they are: {listed(broken)}."] if broken else []
+
+
+def of_edges(offsets: Mapping[str, Offset], cases: Sequence[str], known_mm: bool, seed: int = 0) -> list[str]:
+    """Classes whose masks all end elsewhere than the image changes: networks repeat that, and a person must judge."""
+    said = []
+    chosen = np.random.default_rng(seed).permutation(len(cases))[:AT_RANDOM]
+    for name, offset in offsets.items():
+        how, unit = "wide" if offset.mm > 0 else "tight", "mm" if known_mm else "px"
+        said.append(
+            f"Every mask of {name} looks too {how}, by about {abs(offset.mm):.1f} {unit}, by the edges in the images."
+        )
+    if said:
+        names = ", ".join(sorted(cases[i] for i in chosen))
+        said.append(
+            f"No network can see what all masks share: review some chosen at random ({names}), then audit with --again."
+        )
+    return said
 
 
 def _of_judges(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[Judge]) -> list[str]:

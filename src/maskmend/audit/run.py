@@ -17,13 +17,15 @@ import torch
 from numpy.typing import NDArray
 
 from .. import __version__
+from ..data.align import aligned
 from ..data.dataset import Case, Dataset
-from ..data.formats import Picture
+from ..data.formats import Picture, read_image
 from ..functional import doubt as doubts
 from ..metrics import dice, mean_sd, overlap
 from ..progress import track
 from . import rank, store
-from .checks import Look, look_at, read_given
+from .checks import Look, given_label, look_at, read_given
+from .edges import Offset, Profiles
 from .findings import by_model
 from .population import compare
 from .rank import Judged
@@ -33,6 +35,8 @@ from .store import About, Audit, Doubted, Finding, Judge
 from .suggest import joined
 
 Array = NDArray[Any]
+OF_EDGES = 200
+"""Cases whose images are asked where their edges are."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +78,20 @@ def audit(asked: Asked) -> Audit:
     about = _about(asked, made)
     found: dict[str, tuple[Finding, ...]] = {}
     judged: dict[str, Judged] = {}
+    edges = Profiles(asked.dataset.labels)
     for case in track(cases, "Judging" if asked.judge else "Writing"):
         look = asked.looks[case.name]
         doubted = [*look.broken, *(look.doubted if asked.checks else ()), *checked.get(case.name, ())]
         found[case.name], verdict = _case(case, asked, about, doubted)
         if verdict is not None:
             judged[case.name] = verdict
-    rows = rank.ordered([case.name for case in cases], judged, found)
-    whole = _whole(asked, rows, judged) | {"seconds": round(time.monotonic() - start, 2)}
+        if asked.checks and not look.broken and len(next(iter(edges.found.values()), ())) < OF_EDGES:
+            label = given_label(case, asked.dataset)
+            image = aligned(read_image(case.images), label, str(case.images[0]), str(case.label))
+            edges.add(image.array, label.array, label.geometry.spacing_mm)
+    trusted = asked.judge is not None and asked.judge.kind == "reviewed"
+    rows = rank.ordered([case.name for case in cases], judged, found, trusted)
+    whole = _whole(asked, rows, judged, edges.verdicts()) | {"seconds": round(time.monotonic() - start, 2)}
     done = Audit(asked.folder, about.model_copy(update=whole), tuple(rows))
     store.write_rows(done.folder, rows)
     store.write_about(done.folder, done.about)
@@ -159,7 +169,9 @@ def judge(
     return verdict, {"predicted": mask, "doubt": np.rint(255 * doubts.voxels(p, y)[0].numpy()).astype(np.uint8)}
 
 
-def _whole(asked: Asked, rows: Sequence[store.Row], judged: Mapping[str, Judged]) -> dict[str, Any]:
+def _whole(
+    asked: Asked, rows: Sequence[store.Row], judged: Mapping[str, Judged], offsets: Mapping[str, Offset]
+) -> dict[str, Any]:
     """What is said of the data set as a whole."""
     every = list(judged.values())
     judges = []
@@ -180,8 +192,18 @@ def _whole(asked: Asked, rows: Sequence[store.Row], judged: Mapping[str, Judged]
         "judges": tuple(judges),
         "tau": rank.shares_wrong(every),
         "looks_clean": rank.looks_clean(every) if every else None,
-        "sentences": (*asked.said, *rank.sentences(rows, every, judges)),
+        "edges_mm": {name: offset.mm for name, offset in offsets.items()},
+        "sentences": (
+            *rank.of_files([look.case for look in asked.looks.values() if look.broken]),
+            *asked.said,
+            *rank.of_edges(offsets, [row.case for row in rows], _known_mm(asked)),
+            *rank.sentences(rows, every, judges),
+        ),
     }
+
+
+def _known_mm(asked: Asked) -> bool:
+    return any(look.geometry.known for look in asked.looks.values() if look.geometry)
 
 
 def _nowhere(about: About) -> Any:
