@@ -134,7 +134,7 @@ def test_it_is_written_down_who_did_what(tmp_path: Path) -> None:
     assert not (tmp_path / "new/provenance/b.json").exists()
     page = (tmp_path / "new/diff.html").read_text()
     assert page.count("data:image/png") == 1
-    assert "reviewed by Anna Ö." in page
+    assert "Reviewed by Anna Ö." in page
 
 
 def test_a_judge_redraws_whole_masks_that_nobody_spoke_of(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from .drawing import GIVEN, OTHER, SIDE, SMALL, UNKNOWN, Mark, Outline, picture,
 from .store import Audit, Finding
 
 __all__ = [
-    "GIVEN", "OTHER", "Mark", "Outline", "Shown", "Sliced", "is_ct", "of_case", "outlined", "picture", "shown_image",
-    "sides", "sliced", "thumbnail", "window",
+    "BLANK", "GIVEN", "OTHER", "Mark", "Outline", "Shown", "Sliced", "is_ct", "letters_of", "of_case", "outlined",
+    "picture", "shown_image", "sides", "sliced", "thumbnail", "window",
 ]  # fmt: skip
 
 MARGIN = 0.35
@@ -198,7 +198,7 @@ def of_case(audit: Audit, case: str, side: int = SIDE, numbered: bool = True) ->
         plane = shown_image(audit.image(case).array, cut)
     except InputError:
         plane = np.full((*outlines[0].label.shape, 1), BLANK, np.uint8)
-    marks = [*_letters(cut, plane.shape), *_numbers(findings, cut)] if numbered else []
+    marks = [*letters_of(cut, plane.shape), *_numbers(findings, cut)] if numbered else []
     return Shown(picture(plane, outlines, cut.steps, side, marks), cut.name)
 
 
@@ -221,7 +221,7 @@ def _numbers(findings: Sequence[Finding], cut: Sliced) -> list[Mark]:
     return marks[:MOST]
 
 
-def _letters(cut: Sliced, shape: Sequence[int]) -> list[Mark]:
+def letters_of(cut: Sliced, shape: Sequence[int]) -> list[Mark]:
     """Which side of the patient lies at each edge."""
     down, right = (shape[0] - 1) / 2, (shape[1] - 1) / 2
     places = ((-1, right), (shape[0], right), (down, -1), (down, shape[1]))

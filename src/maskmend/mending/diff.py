@@ -12,73 +12,71 @@ import numpy as np
 
 from ..audit import html
 from ..audit.checks import read_given
-from ..audit.pictures import GIVEN, OTHER, Outline, picture, shown_image, sliced
-from ..data.align import aligned
-from ..data.dataset import Case, Dataset
-from ..data.formats import Picture, read_image, replacing
+from ..audit.pictures import BLANK, letters_of, outlined, picture, shown_image, sliced
+from ..audit.store import Audit
+from ..data.formats import replacing
 from ..errors import InputError
 from ..progress import track
 from .change import Change
 
-WORDS = {"reviewed": "reviewed", "automatic": "redrawn by the judge", "doubtful": "left open"}
+WORDS = {"reviewed": "reviewed", "automatic": "mended automatically", "doubtful": "left open"}
 
 
 def by_whom(changes: Sequence[Change]) -> str:
-    """ "9 reviewed, 3 redrawn by the judge"."""
+    """ "9 reviewed, 3 mended automatically"."""
     return ", ".join(f"{count} {WORDS[by]}" for by, count in Counter(change.by for change in changes).items())
 
 
 def write_diff(
-    root: Path, source: Dataset, ignore: int | None, changes: Sequence[Change], records: Mapping[str, Any]
+    audit: Audit, root: Path, ignore: int | None, changes: Sequence[Change], records: Mapping[str, Any]
 ) -> None:
     """Write the page into the mended data set ``root``, case by case.
 
     Raises:
         InputError: it cannot be written.
     """
-    cases = {case.name: case for case in source.train}
-
-    def parts() -> Iterator[str]:
-        yield html.text("What was mended", "h1")
-        said = f"{len(changes)} of {len(cases)} masks of {source.name} changed"
-        yield html.text(f"{said}: {by_whom(changes)}." if changes else f"{said}.", "p", "soft")
-        yield '<p class="soft"><span class="key"></span>given&emsp;<span class="key other"></span>mended</p>\n'
-        for change in track(changes, "Drawing the changes"):
-            yield _case(root, cases[change.case], source.file_ending, ignore, change, records[change.case])
-
     with replacing(root / "diff.html") as part, part.open("w", encoding="utf-8") as file:
-        file.writelines(html.page(f"{source.name}: what was mended", parts()))
+        file.writelines(
+            html.page(f"{audit.dataset.name}: what was mended", _parts(audit, root, ignore, changes, records))
+        )
 
 
-def _case(root: Path, case: Case, ending: str, ignore: int | None, change: Change, record: Mapping[str, Any]) -> str:
-    before = read_given(root / "labelsTr_given" / f"{case.name}{ending}", ignore)
-    after = read_given(root / "labelsTr" / f"{case.name}{ending}", ignore)
-    drawn = html.image(_drawn(case, before, after), f"{case.name}: outlines before and after")
+def _parts(
+    audit: Audit, root: Path, ignore: int | None, changes: Sequence[Change], records: Mapping[str, Any]
+) -> Iterator[str]:
+    yield html.text("What was mended", "h1")
+    said = f"{len(changes)} of {len(audit.rows)} masks of {audit.dataset.name} changed"
+    how = f": {by_whom(changes)}. Dice is of the given with the mended mask" if changes else ""
+    yield html.text(f"{said}{how}.", "p", "soft")
+    yield html.legend(given="given", other="mended")
+    for change in track(changes, "Drawing the changes"):
+        after = root / "labelsTr" / f"{change.case}{audit.about.file_ending}"
+        yield _case(*_drawn(audit, change.case, after, ignore), change, records[change.case])
+
+
+def _case(png: bytes, name: str, change: Change, record: Mapping[str, Any]) -> str:
+    figure = html.image(png, f"{change.case}: outlines before and after", name)
     who = WORDS[change.by] + (f" by {', '.join(record['reviewers'])}" if change.by == "reviewed" else "")
-    told = "".join(f"<li>{escape(_told(change, name))}</li>\n" for name, moved in change.classes.items()
-                   if moved.added or moved.removed)  # fmt: skip
-    if change.ignored:
-        told += f"<li>{escape(change.size(change.ignored))} left open (ignore)</li>\n"
+    rows = [(class_, _size(change, moved.added), _size(change, moved.removed), f"{moved.dice:.2f}")
+            for class_, moved in change.classes.items() if moved.added or moved.removed]  # fmt: skip
+    told = html.table(("", "added", "removed", "Dice"), rows, (1, 2, 3)) if rows else ""
+    told += html.text(f"{change.size(change.ignored)} left open: nobody learns from them.") if change.ignored else ""
     tag = '<span class="tag">clean now</span>' if record["clean"] else ""
-    body = f"<h3>{escape(case.name)}{tag}</h3>\n{html.text(who, 'p', 'soft')}<ul>\n{told}</ul>\n"
-    return f"<article>\n<div>{drawn}</div>\n<div>{body}</div>\n</article>\n"
+    body = f"<h3>{escape(change.case)}{tag}</h3>\n{html.text(who[0].upper() + who[1:], 'p', 'soft')}{told}"
+    return f"<article>\n<div>{figure}</div>\n<div>{body}</div>\n</article>\n"
 
 
-def _told(change: Change, name: str) -> str:
-    moved = change.classes[name]
-    parts = [
-        f"{change.size(count)} {word}" for count, word in ((moved.added, "added"), (moved.removed, "removed")) if count
-    ]
-    return f"{name}: {', '.join(parts)}; Dice of given with mended {moved.dice:.3f}"
+def _size(change: Change, voxels: int) -> str:
+    return change.size(voxels) if voxels else "–"
 
 
-def _drawn(case: Case, before: Picture, after: Picture) -> bytes:
-    """Both outlines, on the slice where most changed."""
+def _drawn(audit: Audit, case: str, path: Path, ignore: int | None) -> tuple[bytes, str]:
+    """Both outlines on the slice where most changed, and its name."""
+    before, after = audit.given(case), read_given(path, ignore)
     cut = sliced(before.array, before.geometry, None, before.array != after.array)
-    outlines = [Outline(cut.of(after.array), OTHER, dashed=True), Outline(cut.of(before.array), GIVEN)]
+    given, mended = cut.of(before.array), cut.of(after.array)
     try:
-        image = aligned(read_image(case.images), before, str(case.images[0]), str(case.label))
-        plane = shown_image(image.array, cut)
+        plane = shown_image(audit.image(case).array, cut)
     except InputError:
-        plane = np.full((*outlines[0].label.shape, 1), 40, np.uint8)
-    return picture(plane, outlines, cut.steps)
+        plane = np.full((*given.shape, 1), BLANK, np.uint8)
+    return picture(plane, outlined(given, mended), cut.steps, marks=letters_of(cut, plane.shape)), cut.name

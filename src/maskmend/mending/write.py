@@ -107,7 +107,7 @@ def _write_rest(audit: Audit, about: About, root: Path, done: Written) -> None:
     if any(change.ignored for change in done.changes):
         _declare_ignore(root / "dataset.json", about)
     _write_supervision(root / "supervision.csv", audit, done.clean)
-    write_diff(root, audit.dataset, about.ignore, done.changes, done.records)
+    write_diff(audit, root, about.ignore, done.changes, done.records)
 
 
 def _write_supervision(path: Path, audit: Audit, clean: Collection[str]) -> None:

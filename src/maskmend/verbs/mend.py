@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,17 +32,17 @@ class MendSummary:
     def table(self) -> str:
         """As it is printed."""
         if self.output is None:
-            right = f" {self.clean} reviewed as right." if self.clean else ""
+            right = f" ({self.clean} reviewed as right)" if self.clean else ""
             return (
-                f"No mask of {self.audit} changes, so nothing was written.{right} "
-                f"Accept or draw something first: maskmend review {self.audit}; or see --accept."
+                f"No mask changes{right}, so nothing was written. Accept or draw something first: "
+                f"maskmend review {shlex.quote(str(self.audit))}; or take --accept automatic."
             )
         lines = [f"{self.output}: {len(self.changes)} of {self.cases} masks changed, {self.clean} reviewed and clean."]
         if self.changes:
             lines.append(f"Changed: {by_whom(self.changes)}.")
         lines += _classes(self.changes)
         lines.append(f"See every change: {self.output / 'diff.html'}")
-        lines.append(f"Train again: maskmend train {self.output} -o RUN")
+        lines.append(f"Train again: maskmend train {shlex.quote(str(self.output))} -o RUN")
         if (number := number_of(self.output)) is not None:
             lines.append(f"With nnU-Net: nnUNetv2_plan_and_preprocess -d {number} --verify_dataset_integrity")
         return "\n".join(lines)
@@ -51,18 +52,19 @@ def _classes(changes: Sequence[Change]) -> list[str]:
     """A line for each class: what it gained and lost in all cases."""
     lines = []
     for name in dict.fromkeys(name for change in changes for name in change.classes):
-        added, removed = (_sum(changes, name, word) for word in ("added", "removed"))
-        lines.append(f"  {name}: {added} added, {removed} removed")
+        sums = [(_sum(changes, name, word), word) for word in ("added", "removed")]
+        lines.append(f"  {name}: " + (", ".join(f"{total} {word}" for total, word in sums if total) or "as given"))
     if ignored := sum(change.ignored for change in changes):
         lines.append(f"  left open (ignore): {ignored} voxels")
     return lines
 
 
 def _sum(changes: Sequence[Change], name: str, word: str) -> str:
+    """ "812 voxels (0.81 ml)"; "" of none, and without ml where a file knows no mm."""
     counts = [(int(getattr(c.classes[name], word)), c.voxel_ml) for c in changes if name in c.classes]
-    voxels = f"{sum(count for count, _ in counts)} voxels"
+    voxels = sum(count for count, _ in counts)
     ml = [count * unit for count, unit in counts if unit is not None]
-    return f"{voxels} ({sum(ml):.3g} ml)" if len(ml) == len(counts) else voxels
+    return "" if not voxels else f"{voxels} voxels" + (f" ({sum(ml):.3g} ml)" if len(ml) == len(counts) else "")
 
 
 class _Unchanged(Exception):
