@@ -164,6 +164,22 @@ def test_all_takes_what_is_suggested_but_for_what_a_person_said_or_drew(tmp_path
     np.testing.assert_array_equal(new[numbers == int(spurious[1:])], 2)
     content = json.loads((tmp_path / "new/mend.json").read_text())["cases"]["a"]
     assert content["taken"] == [f"a:{missing[1:]}"]
+    assert (
+        "Reviewed by Anna Ö., and 1 of the suggestions taken automatically" in (tmp_path / "new/diff.html").read_text()
+    )
+
+
+def test_every_reviewer_is_named(tmp_path: Path) -> None:
+    audit = make_audit(tmp_path, SHAPE)
+    say(audit, "a", _1="accepted")
+    journal = Journal(audit.folder, "Ben")
+    journal.append("a", "stroke", audit.about.files["a"][0], axis=0, index=0, runs=((0, 5, 6, 1),))
+    undone = journal.append("a", "stroke", audit.about.files["a"][0], axis=0, index=0, runs=((0, 7, 8, 1),))
+    journal.append("a", "undo", audit.about.files["a"][0], names=undone.n)
+    mend(audit.folder, tmp_path / "new")
+    said = json.loads((tmp_path / "new/provenance/a.json").read_text())["GeneratedBy"]
+    assert [each["Author"] for each in said[1:]] == ["Anna Ö.", "Ben"]
+    assert label(tmp_path / "new")[0, 0, 5:8].tolist() == [1, 0, 0]
 
 
 # --- what nobody decided ----------------------------------------------------------------------------------------------
@@ -243,9 +259,14 @@ def test_geometry_is_the_given_one_bit_for_bit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".png", ".tif"])
 def test_pictures(tmp_path: Path, ending: str) -> None:
-    audit = make_audit(tmp_path, (16, 20), ending=ending, channels=3 if ending == ".png" else 1)
+    """A PNG knows no spacing; of a TIFF it lies in a JSON file beside it."""
+    spacing = (1.0, 1.0) if ending == ".png" else (0.5, 0.25)
+    channels = 3 if ending == ".png" else 1
+    audit = make_audit(tmp_path, (16, 20), ending=ending, channels=channels, place=Geometry(spacing))
     done(audit, "a", _1="accepted", _2="accepted")
     mend(audit.folder, tmp_path / "new")
+    for folder in ("labelsTr", "labelsTr_given"):
+        assert read_label(tmp_path / "new" / folder / f"a{ending}").geometry.spacing_mm == spacing
     np.testing.assert_array_equal(label(tmp_path / "new", ending=ending), audit.map("suggestions", "a"))
     content = json.loads((tmp_path / "new/mend.json").read_text())["cases"]["a"]
     assert content["classes"]["liver"]["ml_added"] is None

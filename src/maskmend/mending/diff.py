@@ -56,7 +56,10 @@ def _parts(
 
 def _case(png: bytes, name: str, change: Change, record: Mapping[str, Any]) -> str:
     figure = html.image(png, f"{change.case}: outlines before and after", name)
-    who = WORDS[change.by] + (f" by {', '.join(record['reviewers'])}" if change.by == "reviewed" else "")
+    who = WORDS[change.by]
+    if change.by == "reviewed":
+        alone = f", and {len(record['taken'])} of the suggestions taken automatically" if record["taken"] else ""
+        who += f" by {', '.join(record['reviewers'])}{alone}"
     rows = [(class_, _size(change, moved.added), _size(change, moved.removed), f"{moved.dice:.2f}")
             for class_, moved in change.classes.items() if moved.added or moved.removed]  # fmt: skip
     told = html.table(("", "added", "removed", "Dice"), rows, (1, 2, 3)) if rows else ""
