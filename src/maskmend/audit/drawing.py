@@ -24,8 +24,9 @@ SMALL = 160
 """The same of a thumbnail."""
 DASH = 5
 """Pixels of a dash, and of the gap after it."""
-GREYS, COLOURS = 40, 64
-"""Shades of a grey image, and of a coloured one: few, so that the file is small."""
+SHADES = (64, 32, 16)
+"""Of an image, the most with which its file is no larger than ``BYTES``; else the fewest."""
+BYTES = 25_000
 EDGE = 10
 """Pixels between a text's middle and the edge, at least."""
 INK, PAPER = (0, 0, 0), (255, 255, 255)
@@ -70,29 +71,45 @@ def picture(
         image[_near(lines)] //= 2
         image[lines & ~_gaps(outline.label, (high, wide)) if outline.dashed else lines] = outline.colour
     drawn = Image.fromarray(image)
-    pen = ImageDraw.Draw(drawn)
-    for mark in marks:
-        x, y = (mark.column + 0.5) * wide / plane.shape[1], (mark.row + 0.5) * high / plane.shape[0]
-        place = (min(max(x, EDGE), wide - EDGE), min(max(y, EDGE), high - EDGE))
-        pen.text(place, mark.text, PAPER, anchor="mm", stroke_width=2, stroke_fill=INK, font_size=15)
-    return png(drawn, _palette(bare, [outline.colour for outline in outlines]))
+    _write(ImageDraw.Draw(drawn), [(mark.text, _at(mark, plane, (high, wide))) for mark in marks])
+    colours = [outline.colour for outline in outlines]
+    for shades in SHADES:
+        found = png(drawn.quantize(palette=_palette(bare, shades, colours), dither=Image.Dither.NONE))
+        if len(found) <= BYTES:
+            break
+    return found
 
 
-def png(image: Image.Image, palette: Image.Image | None = None) -> bytes:
-    """An image as a file, in the colours of a palette."""
-    if palette is not None:
-        image = image.quantize(palette=palette, dither=Image.Dither.NONE)
+def _at(mark: Mark, plane: Array, shape: tuple[int, int]) -> tuple[float, float]:
+    """x and y of its middle, in pixels."""
+    places = zip((mark.column, mark.row), plane.shape[1::-1], shape[::-1], strict=True)
+    x, y = (min(max((n + 0.5) * pixels / voxels, EDGE), pixels - EDGE) for n, voxels, pixels in places)
+    return x, y
+
+
+def _write(pen: ImageDraw.ImageDraw, words: Sequence[tuple[str, tuple[float, float]]]) -> None:
+    """Texts at their places, the first of those that would lie on each other."""
+    taken: list[tuple[float, float]] = []
+    for word, (x, y) in words:
+        if all(abs(x - a) >= EDGE or abs(y - b) >= EDGE * 1.5 for a, b in taken):
+            taken.append((x, y))
+            pen.text((x, y), word, PAPER, anchor="mm", stroke_width=2, stroke_fill=INK, font_size=15)
+
+
+def png(image: Image.Image) -> bytes:
+    """An image as a file."""
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
 
 
-def _palette(bare: Image.Image, colours: Sequence[Colour]) -> Image.Image:
-    """The colours of an image, of its outlines, and greys for texts."""
-    greys = np.repeat(np.linspace(0, 255, GREYS if bare.mode == "L" else 8).round().astype(int), 3).tolist()
-    own = [] if bare.mode == "L" else bare.quantize(COLOURS, Image.Quantize.MEDIANCUT).getpalette() or []
+def _palette(bare: Image.Image, shades: int, colours: Sequence[Colour]) -> Image.Image:
+    """As many shades of an image, the colours of its outlines, and greys for texts."""
+    grey = bare.mode == "L"
+    greys = np.repeat(np.linspace(0, 255, shades if grey else 8).round().astype(int), 3).tolist()
+    own = [] if grey else bare.quantize(shades, Image.Quantize.MEDIANCUT).getpalette() or []
     found = Image.new("P", (1, 1))
-    found.putpalette([*own[: 3 * COLOURS], *greys, *(part for colour in colours for part in colour)])
+    found.putpalette([*own[: 3 * shades], *greys, *(part for colour in colours for part in colour)])
     return found
 
 

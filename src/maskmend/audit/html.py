@@ -43,7 +43,7 @@ code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, monospace; backgroun
 span + .key { margin-left: 1.4em; }
 .bars { max-width: 100%; height: auto; } .bars rect { fill: var(--accent); } .bars rect.low { fill: var(--line); }
 .bars text { fill: var(--soft); font-size: 14px; }
-details { margin: 3rem 0; } summary { cursor: pointer; color: var(--accent); }
+details { margin: 2.5rem 0 0; } summary { cursor: pointer; color: var(--accent); }
 @media (max-width: 720px) { body { padding-top: 1.5rem; } h1 { font-size: 1.7rem; } .lead p { font-size: 1.2rem; }
   article { grid-template-columns: minmax(0, 1fr); gap: 1rem; } }
 """
@@ -65,6 +65,11 @@ def page(title: str, parts: Iterable[str]) -> Iterable[str]:
 def text(words: str, kind: str = "p", name: str = "") -> str:
     """Words in an element."""
     return f"<{kind}{f' class={chr(34)}{name}{chr(34)}' if name else ''}>{escape(words)}</{kind}>\n"
+
+
+def opening(words: str, inside: str) -> str:
+    """What is seen once ``words`` are clicked; ``inside`` is made of these functions."""
+    return f"<details>\n<summary>{escape(words)}</summary>\n{inside}</details>\n"
 
 
 def image(png: bytes, words: str, below: str = "") -> str:

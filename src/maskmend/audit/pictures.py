@@ -59,7 +59,8 @@ def sides(place: Geometry) -> tuple[list[list[str]], list[bool]]:
 class Sliced:
     """How a plane is cut out of a volume and turned: across ``axis`` at ``index``, a box, flipped, then transposed.
 
-    steps: of rows and columns. letters: at the top, bottom, left and right. name: of the slice, for a person.
+    steps: of rows and columns. letters: at the top, bottom, left and right. name: of the slice, for a
+    person; "" of a picture.
     """
 
     axis: int
@@ -176,10 +177,10 @@ def shown_image(image: Array, cut: Sliced) -> Array:
 
 @dataclass(frozen=True)
 class Shown:
-    """A PNG, and which slice it is of, for a person; "" of a picture."""
+    """A PNG, and what it is cut from."""
 
     png: bytes
-    name: str
+    cut: Sliced
 
 
 def of_case(audit: Audit, case: str, side: int = SIDE, numbered: bool = True) -> Shown:
@@ -198,8 +199,11 @@ def of_case(audit: Audit, case: str, side: int = SIDE, numbered: bool = True) ->
         plane = shown_image(audit.image(case).array, cut)
     except InputError:
         plane = np.full((*outlines[0].label.shape, 1), BLANK, np.uint8)
-    marks = [*letters_of(cut, plane.shape), *_numbers(findings, cut)] if numbered else []
-    return Shown(picture(plane, outlines, cut.steps, side, marks), cut.name)
+    marks = []
+    if numbered:
+        places = _numbers(findings, cut, cut.of(numbers)) if numbers is not None else []
+        marks = [*letters_of(cut, plane.shape), *places]
+    return Shown(picture(plane, outlines, cut.steps, side, marks), cut)
 
 
 def outlined(given: Array, other: Array | None) -> list[Outline]:
@@ -211,13 +215,17 @@ def outlined(given: Array, other: Array | None) -> list[Outline]:
     return [*lines, Outline(np.where(unknown, 0, given), GIVEN)]
 
 
-def _numbers(findings: Sequence[Finding], cut: Sliced) -> list[Mark]:
-    """Of the findings whose voxel to look at lies on this slice."""
+def _numbers(findings: Sequence[Finding], cut: Sliced, plane: Array) -> list[Mark]:
+    """Of the findings that have voxels in the plane of numbers (rows, columns): at the voxel to look at, if it is on
+    this slice, else in their middle here."""
     marks = []
     for each in findings:
         assert each.slice is not None
         if len(each.slice) == 2 or each.slice[cut.axis] == cut.index:
             marks.append(Mark(str(each.number), *cut.where(each.slice)))
+        elif (here := np.argwhere(plane == each.number)).size:
+            middle = here[((here - here.mean(0)) ** 2).sum(1).argmin()]
+            marks.append(Mark(str(each.number), *map(int, middle)))
     return marks[:MOST]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from ..errors import InputError
 from ..functional.doubt import CUT
 from ..progress import track
 from . import html
-from .pictures import of_case
-from .rank import counted
-from .store import Audit, Finding, Row
+from .pictures import Sliced, of_case
+from .rank import counted, listed
+from .store import Audit, Finding, Row, Share
 
 PICTURES = 100
 """Cases with a picture at most; the others stand in a table."""
@@ -24,8 +24,8 @@ TOLD = 6
 """Findings of a case that are spelt out."""
 BIN = 0.05
 """Of doubt, a bar."""
-GROUPS = 14
-"""Kinds and classes that are counted one by one."""
+NAMED = 4
+"""Classes that are told at once."""
 JUDGES = {
     "cross": "networks that were trained for it, each after a short look at its share of the cases",
     "reviewed": "networks that learnt from the reviewed masks alone",
@@ -97,12 +97,7 @@ def _head(audit: Audit) -> Iterator[str]:
     yield '<div class="lead">\n' + "".join(html.text(sentence) for sentence in about.sentences) + "</div>\n"
     yield '<div class="row">\n' + _doubts(audit.rows) + _counts(audit) + "</div>\n"
     if about.tau:
-        yield html.text("How much of each class is believed wrong", "h2")
-        shares = [
-            (name, f"{100 * s.value:.1f} %", f"{100 * s.low:.1f}–{100 * s.high:.1f} %", f"method.tau={s.value:.2g}")
-            for name, s in about.tau.items()
-        ]
-        yield html.table(("class", "share", "95 % interval", "to train with"), shares, (1, 2))
+        yield _shares(about.tau)
     yield html.text("What to do next", "h2")
     folder = shlex.quote(str(audit.folder))
     for words, command in _next(audit, folder):
@@ -145,14 +140,25 @@ def _doubts(rows: Sequence[Row]) -> str:
 
 
 def _counts(audit: Audit) -> str:
-    """How many findings there are of each kind and class."""
-    kinds = Counter((f.kind, f.class_) for row in audit.rows if row.findings for f in audit.findings(row.case))
-    if not kinds:
+    """How many findings there are of each kind, and of which classes the most."""
+    found = [f for row in audit.rows if row.findings for f in audit.findings(row.case)]
+    if not found:
         return ""
-    rows = [(MEANING[kind], class_, str(count)) for (kind, class_), count in kinds.most_common(GROUPS)]
-    rest = kinds.total() - sum(count for _, count in kinds.most_common(GROUPS))
-    rows += [("others", "", str(rest))] if rest else []
-    return "<div>" + html.text("What was found", "h2") + html.table(("", "class", "places"), rows, (2,)) + "</div>\n"
+    rows = []
+    for kind, count in Counter(f.kind for f in found).most_common():
+        classes = Counter(f.class_ for f in found if f.kind == kind).most_common() if kind != "file" else []
+        named = [f"{name} {number}" if len(classes) > 1 else name for name, number in classes]
+        rows.append((MEANING[kind], str(count), listed(named, NAMED)))
+    return "<div>" + html.text("What was found", "h2") + html.table(("", "places", "of"), rows, (1,)) + "</div>\n"
+
+
+def _shares(tau: Mapping[str, Share]) -> str:
+    """The share of each class that is believed wrong; many classes stand in a table that opens."""
+    rows = [(name, f"{100 * s.value:.1f} %", f"{100 * s.low:.1f}–{100 * s.high:.1f} %", f"method.tau={s.value:.2g}")
+            for name, s in tau.items()]  # fmt: skip
+    words = "How much of each class is believed wrong"
+    table = html.table(("class", "share", "95 % interval", "to train with"), rows, (1, 2))
+    return html.opening(words, table) if len(tau) > NAMED else html.text(words, "h2") + table
 
 
 # --- the cases --------------------------------------------------------------------------------------------------------
@@ -160,28 +166,34 @@ def _counts(audit: Audit) -> str:
 
 def _case(audit: Audit, row: Row) -> str:
     """A case: its picture, and its findings in words; a sentence instead of the picture where the label is gone."""
-    findings = audit.findings(row.case)
+    findings, cut = audit.findings(row.case), None
     try:
         drawn = of_case(audit, row.case)
-        picture = html.image(drawn.png, f"{row.case}: given and suggested outlines", drawn.name)
+        cut, picture = drawn.cut, html.image(drawn.png, f"{row.case}: given and suggested outlines", drawn.cut.name)
     except InputError as error:
-        picture = html.text(str(error), "p", "soft")
+        told = any(f.kind == "file" for f in findings)
+        picture = html.text("No picture." if told else str(error), "p", "soft")
     tag = "" if row.hint == "fine" else f'<span class="tag">{HINTS[row.hint]}</span>'
     doubt = "" if row.doubt is None else html.text(f"Doubt {row.doubt:.2f}", "p", "soft")
-    items = "".join(f"<li>{_finding(f)}</li>\n" for f in findings[:TOLD])
+    items = "".join(f"<li>{_finding(f, cut)}</li>\n" for f in findings[:TOLD])
     more = html.text(f"and {counted(len(findings) - TOLD, 'smaller one')}", "p", "soft") if findings[TOLD:] else ""
     body = f"<h3>{row.rank}. {escape(row.case)}{tag}</h3>\n{doubt}<ol>\n{items}</ol>\n{more}"
     return f"<article>\n<div>{picture}</div>\n<div>{body}</div>\n</article>\n"
 
 
-def _finding(found: Finding) -> str:
+def _finding(found: Finding, cut: Sliced | None) -> str:
+    """What is doubted, how surely, and where to look if that is not on the slice that is shown."""
     words = found.text[:1].upper() + found.text[1:]
-    return f"{escape(words)}<small>{100 * found.confidence:.0f} % sure</small>"
+    where = ""
+    if cut is not None and found.slice is not None and len(found.slice) == 3:
+        index = found.slice[cut.axis]
+        where = "" if index == cut.index else f", best seen on slice {index + 1}"
+    return f"{escape(words)}<small>{100 * found.confidence:.0f} % sure{where}</small>"
 
 
 def _table(rows: Sequence[Row]) -> str:
     """All cases, in a table that opens."""
-    listed = [(str(r.rank), r.case, "" if r.doubt is None else f"{r.doubt:.3f}", str(r.findings or ""),
-               MEANING.get(r.worst_kind or "", ""), HINTS[r.hint]) for r in rows]  # fmt: skip
-    table = html.table(("", "case", "doubt", "places", "the worst of them", ""), listed, (0, 2, 3))
-    return f"<details>\n<summary>All {counted(len(rows), 'case')} in a table</summary>\n{table}</details>\n"
+    lines = [(str(r.rank), r.case, "" if r.doubt is None else f"{r.doubt:.3f}", str(r.findings or ""),
+              MEANING.get(r.worst_kind or "", ""), HINTS[r.hint]) for r in rows]  # fmt: skip
+    table = html.table(("", "case", "doubt", "places", "the worst of them", ""), lines, (0, 2, 3))
+    return html.opening(f"All {counted(len(rows), 'case')} in a table", table)
