@@ -29,7 +29,6 @@ SHADES = (64, 32, 16)
 BYTES = 25_000
 EDGE = 10
 """Pixels between a text's middle and the edge, at least."""
-INK, PAPER = (0, 0, 0), (255, 255, 255)
 
 Array = NDArray[Any]
 Colour = tuple[int, int, int]
@@ -64,20 +63,29 @@ def picture(
     high, wide = (max(1, round(side * length / max(lengths))) for length in lengths)
     whole = Image.fromarray(plane[..., 0] if plane.shape[2] == 1 else plane)
     bare = whole.resize((wide, high), Image.Resampling.BOX)  # of an enlarged picture: the voxel at the pixel's middle
-    image = np.array(bare.convert("RGB"))
-    thick = 2 if side > SMALL else 1
-    for outline in outlines:
-        lines = _lines(outline.label, (high, wide), thick)
+    image, line = np.array(bare), np.zeros((high, wide), np.uint8)
+    for number, outline in enumerate(outlines, 1):
+        lines = _lines(outline.label, (high, wide), 2 if side > SMALL else 1)
         image[_near(lines)] //= 2
-        image[lines & ~_gaps(outline.label, (high, wide)) if outline.dashed else lines] = outline.colour
+        line[lines & ~_gaps(outline.label, (high, wide)) if outline.dashed else lines] = number
     drawn = Image.fromarray(image)
     _write(ImageDraw.Draw(drawn), [(mark.text, _at(mark, plane, (high, wide))) for mark in marks])
-    colours = [outline.colour for outline in outlines]
+    line[(np.array(drawn) != image).reshape(high, wide, -1).any(2)] = 0
     for shades in SHADES:
-        found = png(drawn.quantize(palette=_palette(bare, shades, colours), dither=Image.Dither.NONE))
+        found = _coloured(drawn, line, [outline.colour for outline in outlines], shades)
         if len(found) <= BYTES:
             break
     return found
+
+
+def _coloured(image: Image.Image, line: Array, colours: Sequence[Colour], shades: int) -> bytes:
+    """A file of an image in few shades; pixels of ``line`` (rows, columns) have the colour of that number, from 1."""
+    few = image.quantize(shades, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    palette = (few.getpalette() or [])[: 3 * shades]
+    own = len(palette) // 3
+    found = Image.fromarray(np.where(line > 0, own - 1 + line, np.array(few)).astype(np.uint8), "P")
+    found.putpalette([*palette, *(part for colour in colours for part in colour)])
+    return png(found)
 
 
 def _at(mark: Mark, plane: Array, shape: tuple[int, int]) -> tuple[float, float]:
@@ -93,7 +101,7 @@ def _write(pen: ImageDraw.ImageDraw, words: Sequence[tuple[str, tuple[float, flo
     for word, (x, y) in words:
         if all(abs(x - a) >= EDGE or abs(y - b) >= EDGE * 1.5 for a, b in taken):
             taken.append((x, y))
-            pen.text((x, y), word, PAPER, anchor="mm", stroke_width=2, stroke_fill=INK, font_size=15)
+            pen.text((x, y), word, "white", anchor="mm", stroke_width=2, stroke_fill="black", font_size=15)
 
 
 def png(image: Image.Image) -> bytes:
@@ -101,16 +109,6 @@ def png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
-
-
-def _palette(bare: Image.Image, shades: int, colours: Sequence[Colour]) -> Image.Image:
-    """As many shades of an image, the colours of its outlines, and greys for texts."""
-    grey = bare.mode == "L"
-    greys = np.repeat(np.linspace(0, 255, shades if grey else 8).round().astype(int), 3).tolist()
-    own = [] if grey else bare.quantize(shades, Image.Quantize.MEDIANCUT).getpalette() or []
-    found = Image.new("P", (1, 1))
-    found.putpalette([*own[: 3 * shades], *greys, *(part for colour in colours for part in colour)])
-    return found
 
 
 def _starts(voxels: int, pixels: int) -> NDArray[np.int64]:

@@ -202,7 +202,7 @@ def of_case(audit: Audit, case: str, side: int = SIDE, numbered: bool = True) ->
     marks = []
     if numbered:
         places = _numbers(findings, cut, cut.of(numbers)) if numbers is not None else []
-        marks = [*letters_of(cut, plane.shape), *places]
+        marks = [*places, *letters_of(cut, plane.shape)]
     return Shown(picture(plane, outlines, cut.steps, side, marks), cut)
 
 
