@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.align import aligned
-from ..data.formats import read_label
+from ..data.formats import Picture, read_label
 from ..errors import InputError
 from ..metrics import dice, mean_sd, overlap
 from ..types import IGNORE
@@ -68,13 +68,7 @@ def compared(audit: Audit, row: Row, truth: Path, corrupted: bool | None) -> Com
     Raises InputError where they do not lie on one grid, or the true label holds what is no class.
     """
     given, labels = audit.given(row.case), audit.about.labels
-    true = aligned(read_label(truth), given, str(truth), f"the given label of {row.case}").array.astype(np.int32)
-    true[(true == audit.about.ignore) | (given.array == IGNORE)] = IGNORE
-    strange = np.setdiff1d(true, [IGNORE, *labels.values()])
-    if strange.size:
-        raise InputError(
-            f"{truth} holds the value {strange[0]}, which is no class of {audit.about.dataset}; correct it."
-        )
+    true = true_label(audit, row.case, truth, given)
     label = np.where(true == IGNORE, IGNORE, given.array)
     known = given.geometry.known
     real = differences(label, true, labels, given.geometry.spacing_mm, audit.about.tolerance_mm, known)
@@ -89,6 +83,21 @@ def compared(audit: Audit, row: Row, truth: Path, corrupted: bool | None) -> Com
         corrupted=corrupted,
         **_matched(findings, real, np.zeros(true.shape, np.uint8) if numbers is None else numbers),
     )
+
+
+def true_label(audit: Audit, case: str, path: Path, given: Picture) -> NDArray[np.int32]:
+    """The true label (*S) of a case from the file ``path``; IGNORE where either label is of nobody.
+
+    Raises InputError where it does not lie on the grid of the ``given`` one, or holds what is no class.
+    """
+    true = aligned(read_label(path), given, str(path), f"the given label of {case}").array.astype(np.int32)
+    true[(true == audit.about.ignore) | (given.array == IGNORE)] = IGNORE
+    strange = np.setdiff1d(true, [IGNORE, *audit.about.labels.values()])
+    if strange.size:
+        raise InputError(
+            f"{path} holds the value {strange[0]}, which is no class of {audit.about.dataset}; correct it."
+        )
+    return true
 
 
 def _dice(label: NDArray[Any], true: NDArray[Any], labels: Mapping[str, int]) -> dict[str, float]:

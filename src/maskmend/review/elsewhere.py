@@ -70,7 +70,7 @@ def _keep(audit: Audit, writer: Journal, case: str, before: NDArray[Any], saved:
     if strange := sorted({int(v) for v in np.unique(saved)} - declared):
         raise InputError(f"what was saved of {case} holds the value {strange[0]}; draw with {sorted(declared)} only.")
     sha = audit.about.files[case][0]
-    for index, runs in _strokes(planes(now), planes(saved)):
+    for index, runs in strokes(planes(now), planes(saved)):
         writer.append(case, "stroke", sha, axis=0, index=index, runs=runs, tool="elsewhere")
     for finding in audit.findings(case):
         if finding.id not in writer.of(case).verdicts:
@@ -78,7 +78,7 @@ def _keep(audit: Audit, writer: Journal, case: str, before: NDArray[Any], saved:
     writer.append(case, "done", sha)
 
 
-def _strokes(before: NDArray[Any], after: NDArray[Any]) -> Iterator[tuple[int, tuple[Run, ...]]]:
+def strokes(before: NDArray[Any], after: NDArray[Any]) -> Iterator[tuple[int, tuple[Run, ...]]]:
     """Slices (across the first of three axes) that changed, and the runs of voxels that did."""
     for index in np.flatnonzero((before != after).any((1, 2))):
         rows: list[Run] = []
