@@ -351,7 +351,7 @@ def test_nothing_to_mend_writes_nothing_and_says_so(tmp_path: Path) -> None:
     assert "nothing was written" in found.table()
     done(audit, "a", _1="refused", _2="refused")
     found = mend(audit.folder, tmp_path / "new")
-    assert "1 reviewed as right" in found.table()
+    assert "Reviewed as right: 1." in found.table()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["Dataset001_Made", "audit"]
 
 

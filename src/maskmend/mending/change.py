@@ -40,9 +40,14 @@ class Change:
     voxel_ml: float | None
 
     def size(self, voxels: int) -> str:
-        """ "812 voxels (0.81 ml)"."""
-        words = f"{voxels} voxel{'s' * (voxels != 1)}"
-        return words if self.voxel_ml is None else f"{words} ({voxels * self.voxel_ml:.3g} ml)"
+        """In words, as ``size``."""
+        return size(voxels, None if self.voxel_ml is None else voxels * self.voxel_ml)
+
+
+def size(voxels: int, ml: float | None) -> str:
+    """ "812 voxels (0.81 ml)"; without ml where a file knows no mm."""
+    words = f"{voxels} voxel{'s' * (voxels != 1)}"
+    return words if ml is None else f"{words} ({f'{ml:.3g}' if ml < 1000 else f'{ml:.0f}'} ml)"
 
 
 def changed(case: str, by: str, given: Picture, label: NDArray[Any], labels: Mapping[str, int]) -> Change:

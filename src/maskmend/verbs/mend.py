@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -12,10 +12,17 @@ from ..audit.store import open_audit
 from ..data.scratch import new_folder
 from ..errors import InputError
 from ..mending.accept import Accept, Doubtful
-from ..mending.change import Change
+from ..mending.change import Change, size
 from ..mending.checks import check_accept, check_doubtful, check_output, number_of
 from ..mending.diff import by_whom
 from ..mending.write import write
+
+NOTHING: Mapping[Accept, str] = {
+    "reviewed": "Nothing was accepted or drawn",
+    "automatic": "Nothing was accepted or drawn, and the audit trusts no network to redraw a mask that nobody spoke of",
+    "all": "Nothing was accepted or drawn, and nothing else is suggested",
+}
+"""Why no mask changes."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class MendSummary:
     sure."""
 
     audit: Path
+    accept: Accept
     output: Path | None
     changes: tuple[Change, ...]
     cases: int
@@ -32,10 +40,10 @@ class MendSummary:
     def table(self) -> str:
         """As it is printed."""
         if self.output is None:
-            right = f" ({self.clean} reviewed as right)" if self.clean else ""
+            right = f" Reviewed as right: {self.clean}." if self.clean else ""
             return (
-                f"No mask changes{right}, so nothing was written. Accept or draw something first: "
-                f"maskmend review {shlex.quote(str(self.audit))}; or take --accept automatic."
+                f"{NOTHING[self.accept]}, so no mask changes, and nothing was written.{right} Review first: "
+                f"maskmend review {shlex.quote(str(self.audit))}"
             )
         lines = [f"{self.output}: {len(self.changes)} of {self.cases} masks changed, {self.clean} reviewed and clean."]
         if self.changes:
@@ -60,11 +68,11 @@ def _classes(changes: Sequence[Change]) -> list[str]:
 
 
 def _sum(changes: Sequence[Change], name: str, word: str) -> str:
-    """ "812 voxels (0.81 ml)"; "" of none, and without ml where a file knows no mm."""
+    """The size over all cases; "" of nothing."""
     counts = [(int(getattr(c.classes[name], word)), c.voxel_ml) for c in changes if name in c.classes]
     voxels = sum(count for count, _ in counts)
     ml = [count * unit for count, unit in counts if unit is not None]
-    return "" if not voxels else f"{voxels} voxels" + (f" ({sum(ml):.3g} ml)" if len(ml) == len(counts) else "")
+    return size(voxels, sum(ml) if len(ml) == len(counts) else None) if voxels else ""
 
 
 class _Unchanged(Exception):
@@ -103,4 +111,4 @@ def mend(audit: Path, output: Path, *, accept: Accept = "reviewed", doubtful: Do
                 raise _Unchanged
     except _Unchanged:
         place = None
-    return MendSummary(audit, place, tuple(done.changes), len(opened.rows), len(done.clean))
+    return MendSummary(audit, accept, place, tuple(done.changes), len(opened.rows), len(done.clean))
