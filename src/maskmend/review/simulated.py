@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..audit.compared import true_label
 from ..audit.store import MOST, Audit, open_audit
@@ -54,7 +56,7 @@ def _review(audit: Audit, journal: Journal, case: str, truth_folder: Path) -> No
     true = true_label(audit, case, path, given)
     truth = np.where(true == IGNORE, given.array, true)
     suggested, numbers = audit.map("suggestions", case), audit.map("findings", case)
-    gain = np.zeros(MOST + 1)  # of each finding by its number, in voxels
+    gain: NDArray[Any] = np.zeros(MOST + 1)  # of each finding by its number, in voxels
     if suggested is not None and numbers is not None:
         better = (suggested == truth).astype(int) - (given.array == truth)
         gain = np.bincount(numbers.ravel(), better.ravel(), len(gain))
