@@ -27,6 +27,8 @@ DASH = 5
 SHADES = (64, 32, 16)
 """Of an image, the most with which its file is no larger than ``BYTES``; else the fewest."""
 BYTES = 25_000
+GREYS = ((0, 0, 0), (85, 85, 85), (170, 170, 170), (255, 255, 255))
+"""Of texts."""
 EDGE = 10
 """Pixels between a text's middle and the edge, at least."""
 
@@ -70,9 +72,10 @@ def picture(
         line[lines & ~_gaps(outline.label, (high, wide)) if outline.dashed else lines] = number
     drawn = Image.fromarray(image)
     _write(ImageDraw.Draw(drawn), [(mark.text, _at(mark, plane, (high, wide))) for mark in marks])
-    line[(np.array(drawn) != image).reshape(high, wide, -1).any(2)] = 0
+    words = (np.array(drawn) != image).reshape(high, wide, -1).any(2)
+    line[words] = len(outlines) + 1 + np.array(drawn.convert("L"))[words] // (256 // len(GREYS))
     for shades in SHADES:
-        found = _coloured(drawn, line, [outline.colour for outline in outlines], shades)
+        found = _coloured(drawn, line, [*(outline.colour for outline in outlines), *GREYS], shades)
         if len(found) <= BYTES:
             break
     return found

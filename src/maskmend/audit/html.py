@@ -34,7 +34,7 @@ li::marker { font-weight: 600; } small { display: block; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 td, th { text-align: left; padding: .35rem 1.4rem .35rem 0; border-bottom: 1px solid var(--line);
   font-weight: normal; vertical-align: top; }
-td { max-width: 22rem; } td.n, th.n { text-align: right; }
+td { max-width: 22rem; } td.n, th.n { text-align: right; } td.n { white-space: nowrap; }
 code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, monospace; background: var(--wash);
   padding: .2em .5em; border-radius: 4px; overflow-wrap: anywhere; }
 .tag { color: var(--accent); font-size: .95rem; font-weight: 600; white-space: nowrap; margin-left: .6rem; }
@@ -45,7 +45,7 @@ span + .key { margin-left: 1.4em; }
 .bars text { fill: var(--soft); font-size: 14px; }
 details { margin: 2.5rem 0 0; } summary { cursor: pointer; color: var(--accent); }
 @media (max-width: 720px) { body { padding-top: 1.5rem; } h1 { font-size: 1.7rem; } .lead p { font-size: 1.2rem; }
-  article { grid-template-columns: minmax(0, 1fr); gap: 1rem; } }
+  article { grid-template-columns: minmax(0, 1fr); gap: 1rem; } td, th { padding-right: .8rem; } }
 """
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 

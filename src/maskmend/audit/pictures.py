@@ -33,8 +33,8 @@ BLANK = 40
 PLANES = {"IS": "axial", "AP": "coronal", "LR": "sagittal"}
 """Of the letters at the ends of the axis that a plane lies across: its name; axes come in this order from top and left
 to right."""
-MOST = 9
-"""Numbers in a picture."""
+TOLD = 6
+"""Findings that are numbered in a picture, and spelt out beside it."""
 
 Array = NDArray[Any]
 Box = tuple[slice, slice]
@@ -219,14 +219,14 @@ def _numbers(findings: Sequence[Finding], cut: Sliced, plane: Array) -> list[Mar
     """Of the findings that have voxels in the plane of numbers (rows, columns): at the voxel to look at, if it is on
     this slice, else in their middle here."""
     marks = []
-    for each in findings:
+    for each in findings[:TOLD]:
         assert each.slice is not None
         if len(each.slice) == 2 or each.slice[cut.axis] == cut.index:
             marks.append(Mark(str(each.number), *cut.where(each.slice)))
         elif (here := np.argwhere(plane == each.number)).size:
             middle = here[((here - here.mean(0)) ** 2).sum(1).argmin()]
             marks.append(Mark(str(each.number), *map(int, middle)))
-    return marks[:MOST]
+    return marks
 
 
 def letters_of(cut: Sliced, shape: Sequence[int]) -> list[Mark]:

@@ -14,14 +14,12 @@ from ..errors import InputError
 from ..functional.doubt import CUT
 from ..progress import track
 from . import html
-from .pictures import Sliced, of_case
+from .pictures import TOLD, Sliced, of_case
 from .rank import counted, listed
 from .store import Audit, Finding, Row, Share
 
 PICTURES = 100
 """Cases with a picture at most; the others stand in a table."""
-TOLD = 6
-"""Findings of a case that are spelt out."""
 BIN = 0.05
 """Of doubt, a bar."""
 NAMED = 4
