@@ -1,4 +1,4 @@
-"""Where runs run: processes that may die, Ray and SLURM played by stand-ins, and what is told of each."""
+"""Where tasks run: processes that may die, Ray and SLURM played by stand-ins, and what is told of each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,55 +18,68 @@ from typing import Any
 
 import pytest
 
-from maskmend.bench.deal import Deal
-from maskmend.bench.keys import Measuring, Run
-from maskmend.config import RunConfig
 from maskmend.errors import InputError
 from maskmend.runs import execute as module
 from maskmend.runs.execute import _serve, check_engine, execute, reason
 
 
-def a_run(out: Path, name: str) -> Run:
-    return Run(
-        *(out, name, "disks", "none", name, "", "unet", 0, RunConfig(), (), (), ""),
-        *(out, out, Deal("given"), Measuring(1, 1, ("Dice",), False)),
-    )
+@dataclass(frozen=True)
+class Pretended:
+    """A task whose key says what becomes of it."""
+
+    out: Path
+    key: str
+    device: str = "auto"
+    threads: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"task {self.key}"
+
+    @property
+    def folder(self) -> Path:
+        return self.out / "tasks" / self.key
+
+    def run(self) -> None:
+        if self.key == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.key == "full":
+            raise InputError("the disk is full; free some.")
+        if self.key == "long":
+            time.sleep(60)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        os.write(1, f"{self.key} was here\n".encode())
+        about = {"failed": self.failure(), "pid": os.getpid(), "threads": self.threads}
+        (self.folder / "done.json").write_text(json.dumps(about))
+
+    def failure(self) -> str | None:
+        return "ValueError: no" if self.key == "failed" else None
+
+    def done(self) -> dict[str, Any] | None:
+        path = self.folder / "done.json"
+        return json.loads(path.read_text()) if path.exists() else None
 
 
-def pretend(run: Run) -> None:
-    """What a run is here: its name says what becomes of it."""
-    if run.key == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if run.key == "full":
-        raise InputError("the disk is full; free some.")
-    run.folder.mkdir(parents=True, exist_ok=True)
-    os.write(1, f"{run.key} was here\n".encode())
-    failed = "ValueError: no" if run.key == "failed" else None
-    (run.folder / "done.json").write_text(json.dumps({"failed": failed, "pid": os.getpid(), "threads": run.threads}))
+def pretended(out: Path, *keys: str) -> list[Pretended]:
+    return [Pretended(out, key) for key in keys]
 
 
-@pytest.fixture
-def _pretend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Run, "run", pretend)
-
-
-@pytest.mark.usefixtures("_pretend")
-def test_a_process_that_dies_takes_its_run_alone(
+def test_a_process_that_dies_takes_its_task_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """One of two processes is killed within a run; the other's runs, and those after, are done."""
+    """One of two processes is killed within a task; the other's, and those after, are done."""
     forked = module.get_context("fork")
-    monkeypatch.setattr(module, "get_context", lambda name: forked)  # it inherits ``pretend``
-    runs = [a_run(tmp_path, name) for name in ("a", "killed", "full", "failed", "b", "c")]
-    crashed = execute(runs, jobs=2, device="cpu")
+    monkeypatch.setattr(module, "get_context", lambda name: forked)  # it knows this file
+    tasks = pretended(tmp_path, "a", "killed", "full", "failed", "b", "c")
+    crashed = execute(tasks, jobs=2, device="cpu")
     assert crashed == {
         "killed": "its process ended by signal 9; the same command goes on with it",
         "full": "the disk is full; free some.",
     }
-    done = {run.key: run.done() for run in runs}
+    done = {task.key: task.done() for task in tasks}
     assert {name for name, found in done.items() if found} == {"a", "failed", "b", "c"}
     assert os.getpid() not in {found["pid"] for found in done.values() if found}
-    assert (tmp_path / "runs/a/log.txt").read_text() == "a was here\n"
+    assert (tmp_path / "tasks/a/log.txt").read_text() == "a was here\n"
     told = capfd.readouterr().err.splitlines()
     assert len(told) == 6
     assert any("failed: ValueError: no" in line for line in told)
@@ -75,7 +89,7 @@ def test_a_process_that_dies_takes_its_run_alone(
 def _begin(out: Path, told: Connection) -> None:
     """Start a worker that works for long, tell its number, and be killed."""
     pipe, worker = module._start(None)
-    pipe.send(a_run(out, "long"))
+    pipe.send(Pretended(out, "long"))
     told.send(worker.pid)
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -83,7 +97,6 @@ def _begin(out: Path, told: Connection) -> None:
 def test_a_worker_ends_with_who_began_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forked = module.get_context("fork")
     monkeypatch.setattr(module, "get_context", lambda name: forked)
-    monkeypatch.setattr(Run, "run", lambda run: time.sleep(60))
     ours, theirs = forked.Pipe()
     parent = forked.Process(target=_begin, args=(tmp_path, theirs))
     parent.start()
@@ -95,11 +108,10 @@ def test_a_worker_ends_with_who_began_it(tmp_path: Path, monkeypatch: pytest.Mon
     assert time.monotonic() < end, "it works on"
 
 
-@pytest.mark.usefixtures("_pretend")
 def test_no_jobs_is_this_process(tmp_path: Path) -> None:
-    runs = [a_run(tmp_path, name) for name in ("a", "full", "b")]
-    assert execute(runs, jobs=0) == {"full": "the disk is full; free some."}
-    assert runs[2].done() == {"failed": None, "pid": os.getpid(), "threads": None}
+    tasks = pretended(tmp_path, "a", "full", "b")
+    assert execute(tasks, jobs=0) == {"full": "the disk is full; free some."}
+    assert tasks[2].done() == {"failed": None, "pid": os.getpid(), "threads": None}
     assert execute([]) == {}
 
 
@@ -128,7 +140,6 @@ def test_an_engine_that_there_is_not() -> None:
             module._threads("ray", None, {"num_cpus": cores})
 
 
-@pytest.mark.usefixtures("_pretend")
 def test_ray_has_as_many_tasks_as_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for Ray: tasks are run when they are waited for."""
     asked: dict[str, Any] = {}
@@ -136,7 +147,7 @@ def test_ray_has_as_many_tasks_as_jobs(tmp_path: Path, monkeypatch: pytest.Monke
 
     def remote(**options: Any) -> Callable[..., Any]:
         asked.update(options)
-        return lambda work: SimpleNamespace(remote=lambda run: SimpleNamespace(work=lambda: work(run)).work)
+        return lambda work: SimpleNamespace(remote=lambda task: SimpleNamespace(work=lambda: work(task)).work)
 
     def wait(tasks: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
         nonlocal most
@@ -146,14 +157,13 @@ def test_ray_has_as_many_tasks_as_jobs(tmp_path: Path, monkeypatch: pytest.Monke
     ray = SimpleNamespace(init=lambda **more: None, remote=remote, wait=wait, get=lambda task: task())
     monkeypatch.setitem(sys.modules, "ray", ray)
     check_engine("ray")
-    runs = [a_run(tmp_path, name) for name in ("a", "full", "b", "c")]
-    crashed = execute(runs, "ray", jobs=2, options={"num_gpus": 1, "num_cpus": 4})
+    tasks = pretended(tmp_path, "a", "full", "b", "c")
+    crashed = execute(tasks, "ray", jobs=2, options={"num_gpus": 1, "num_cpus": 4})
     assert crashed == {"full": "the disk is full; free some."}
     assert (most, asked["num_gpus"], asked["num_cpus"]) == (2, 1, 4)
-    assert [run.done()["threads"] for run in runs if run.done()] == [4, 4, 4]
+    assert [task.done()["threads"] for task in tasks if task.done()] == [4, 4, 4]
 
 
-@pytest.mark.usefixtures("_pretend")
 def test_slurm_gets_one_array_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for submitit: a job is done when it is looked at for the second time."""
     asked: dict[str, Any] = {}
@@ -161,15 +171,15 @@ def test_slurm_gets_one_array_of_jobs(tmp_path: Path, monkeypatch: pytest.Monkey
     class Job:
         looks = 0
 
-        def __init__(self, work: Callable[[Run], None], run: Run) -> None:
-            self.work, self.run = work, run
+        def __init__(self, work: Callable[[Pretended], None], task: Pretended) -> None:
+            self.work, self.task = work, task
 
         def done(self) -> bool:
             self.looks += 1
             return self.looks > 1
 
         def result(self) -> None:
-            self.work(self.run)
+            self.work(self.task)
 
     class Executor:
         def __init__(self, folder: str, cluster: str) -> None:
@@ -186,8 +196,8 @@ def test_slurm_gets_one_array_of_jobs(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(AutoExecutor=Executor))
     monkeypatch.setattr(module, "POLL_S", 0.0)
-    runs = [a_run(tmp_path, name) for name in ("a", "full", "b")]
-    crashed = execute(runs, "slurm", jobs=5, options={"slurm_partition": "gpu", "timeout_min": 60})
+    tasks = pretended(tmp_path, "a", "full", "b")
+    crashed = execute(tasks, "slurm", jobs=5, options={"slurm_partition": "gpu", "timeout_min": 60})
     assert crashed == {"full": "the disk is full; free some."}
     assert (asked["cluster"], asked["slurm_partition"], asked["timeout_min"]) == ("slurm", "gpu", 60)
     assert (asked["slurm_array_parallelism"], asked["batch"]) == (5, True)
@@ -200,7 +210,7 @@ def test_slurm_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(AutoExecutor=none))
     with pytest.raises(InputError, match='--engine slurm: RuntimeError: Could not detect "srun"'):
-        execute([a_run(tmp_path, "a")], "slurm")
+        execute(pretended(tmp_path, "a"), "slurm")
 
 
 def test_a_reason_is_one_line() -> None:
@@ -209,11 +219,11 @@ def test_a_reason_is_one_line() -> None:
     assert reason(MemoryError()) == "MemoryError"
 
 
-def test_a_run_whose_parent_died_before_it_began_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_task_whose_parent_died_before_it_began_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     dead = SimpleNamespace(is_alive=lambda: False, join=Event().wait)
     monkeypatch.setattr("maskmend.runs.execute.parent_process", lambda: dead)
     ours, theirs = Pipe()
-    ours.send(SimpleNamespace(folder=tmp_path / "runs" / "a"))
+    ours.send(SimpleNamespace(folder=tmp_path / "tasks" / "a"))
     _serve(theirs, None)
     assert not ours.poll()
     assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import Field, replace
 from functools import partial
 from importlib import import_module
 from itertools import islice
@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from ..errors import InputError
 from ..progress import track
@@ -29,12 +29,15 @@ class Task(Protocol):
     """What can be run anywhere: a frozen dataclass that can be pickled.
 
     key: no other task has it. name: as a person calls it. folder: where it writes, log.txt among it. out: of all tasks.
-    device, threads: where it runs.
+    device, threads: where it runs; told by ``execute``.
     """
 
-    device: str
-    threads: int | None
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
+    @property
+    def device(self) -> str: ...
+    @property
+    def threads(self) -> int | None: ...
     @property
     def key(self) -> str: ...
     @property
@@ -53,12 +56,12 @@ class Task(Protocol):
         ...
 
 
-Ended = tuple[Any, str | None]
+Ended = tuple[Task, str | None]
 """A task, and why it ended without a word of its own: None if it came to its end."""
 POLL_S = 5.0
 """Between two looks at the jobs of a cluster."""
 RETRIES = 3
-"""How often Ray begins a run again whose worker died."""
+"""How often Ray begins a task again whose worker died."""
 
 
 def check_engine(engine: str, options: Mapping[str, Any] | None = None) -> None:
@@ -79,29 +82,29 @@ def check_engine(engine: str, options: Mapping[str, Any] | None = None) -> None:
 
 
 def execute(
-    runs: Sequence[Any],
+    tasks: Sequence[Task],
     engine: EngineName = "local",
     jobs: int | None = None,
     device: str = "auto",
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
-    """Run all; why runs ended without a word of their own, by key. They will go on when they are run again.
+    """Run all; why tasks ended without a word of their own, by key. They will go on when they are run again.
 
     jobs: how many at a time; on this machine 1 by default, and 0 is in this very process. options: of the engine.
     """
-    if not runs:
+    if not tasks:
         return {}
     threads = _threads(engine, jobs, options or {})
-    placed = [replace(run, device=device, threads=threads) for run in runs]
+    placed = [replace(task, device=device, threads=threads) for task in tasks]
     crashed: dict[str, str] = {}
-    for run, crash in _told(ENGINES[engine](placed, jobs, options or {}), len(placed)):
+    for task, crash in _told(ENGINES[engine](placed, jobs, options or {}), len(placed)):
         if crash is not None:
-            crashed[run.key] = crash
+            crashed[task.key] = crash
     return crashed
 
 
 def _threads(engine: str, jobs: int | None, options: Mapping[str, Any]) -> int | None:
-    """CPU threads of a run: its share of this machine's cores, or those that a cluster gives it."""
+    """CPU threads of a task: its share of this machine's cores, or those that a cluster gives it."""
     if engine != "local":
         name = "num_cpus" if "num_cpus" in options else "cpus_per_task"
         given = options.get(name, 1)
@@ -112,15 +115,15 @@ def _threads(engine: str, jobs: int | None, options: Mapping[str, Any]) -> int |
 
 
 def _told(ended: Iterator[Ended], total: int) -> Iterator[Ended]:
-    """The same, told to who waits: a bar with the time left on a terminal, elsewhere a line a run."""
+    """The same, told to who waits: a bar with the time left on a terminal, elsewhere a line a task."""
     start = time.monotonic()
-    for number, (run, crash) in enumerate(track(ended, "Running", total=total), start=1):
+    for number, (task, crash) in enumerate(track(ended, "Running", total=total), start=1):
         left = (time.monotonic() - start) / number * (total - number)
-        failed = crash or run.failure()
+        failed = crash or task.failure()
         how = f"failed: {failed}" if failed else "done"
         if failed or not sys.stderr.isatty():
-            print(f"{number}/{total} {run.name}: {how} (about {left / 60:.1f} min left)", file=sys.stderr, flush=True)
-        yield run, crash
+            print(f"{number}/{total} {task.name}: {how} (about {left / 60:.1f} min left)", file=sys.stderr, flush=True)
+        yield task, crash
 
 
 def reason(error: BaseException) -> str:
@@ -141,23 +144,23 @@ def _tried(work: Callable[[], object]) -> str | None:
 # --- this machine -----------------------------------------------------------------------------------------------------
 
 
-def _local(runs: Sequence[Any], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
-    """Processes that take one run after the other. One that dies takes its run down alone, and is replaced."""
+def _local(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
+    """Processes that take one task after the other. One that dies takes its task down alone, and is replaced."""
     if jobs == 0:
-        for run in runs:
-            yield run, _tried(run.run)
+        for task in tasks:
+            yield task, _tried(task.run)
         return
-    rest, gpus = iter(runs), _gpus(runs[0].device)
-    busy: dict[Connection, tuple[BaseProcess, Any]] = {}
+    rest, gpus = iter(tasks), _gpus(tasks[0].device)
+    busy: dict[Connection, tuple[BaseProcess, Task]] = {}
     try:
-        for number in range(min(jobs or 1, len(runs))):
+        for number in range(min(jobs or 1, len(tasks))):
             _hand(_start(gpus[number % len(gpus)] if gpus else None), next(rest), busy)
         while busy:
             for pipe in wait(list(busy)):
                 assert isinstance(pipe, Connection)
-                process, run = busy.pop(pipe)
+                process, task = busy.pop(pipe)
                 crash, alive = _answer(pipe, process)
-                yield run, crash
+                yield task, crash
                 if (following := next(rest, None)) is not None:
                     gpu = gpus[0] if gpus else None
                     _hand((pipe, process) if alive else _start(gpu), following, busy)
@@ -169,15 +172,15 @@ def _local(runs: Sequence[Any], jobs: int | None, options: Mapping[str, Any]) ->
             process.terminate()
 
 
-def _hand(worker: tuple[Connection, BaseProcess], run: Any, busy: dict[Connection, tuple[BaseProcess, Any]]) -> None:
+def _hand(worker: tuple[Connection, BaseProcess], task: Task, busy: dict[Connection, tuple[BaseProcess, Task]]) -> None:
     pipe, process = worker
     with suppress(OSError):  # it is dead already: its end of the pipe says so when it is waited for
-        pipe.send(run)
-    busy[pipe] = process, run
+        pipe.send(task)
+    busy[pipe] = process, task
 
 
 def _answer(pipe: Connection, process: BaseProcess) -> tuple[str | None, bool]:
-    """What a process says of its run, and whether it lives."""
+    """What a process says of its task, and whether it lives."""
     try:
         said: str | None = pipe.recv()
     except (EOFError, OSError):
@@ -198,19 +201,19 @@ def _start(gpu: str | None) -> tuple[Connection, BaseProcess]:
 
 
 def _serve(pipe: Connection, gpu: str | None) -> None:
-    """The life of a process: take a run, run it, say how that went. It ends with the process that began it."""
+    """The life of a process: take a task, run it, say how that went. It ends with the process that began it."""
     parent = parent_process()
     Thread(target=_end_with, args=(parent,), daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     while parent is None or parent.is_alive():  # it may have died while this process began
         try:
-            run: Any | None = pipe.recv()
+            task: Task | None = pipe.recv()
         except (EOFError, OSError):  # who started it is gone
             return
-        if run is None:
+        if task is None:
             return
-        pipe.send(_tried(partial(logged, run)))
+        pipe.send(_tried(partial(logged, task)))
 
 
 def _end_with(parent: BaseProcess | None) -> None:
@@ -220,13 +223,13 @@ def _end_with(parent: BaseProcess | None) -> None:
         os._exit(1)
 
 
-def logged(run: Any) -> None:
-    """The task in a process of its own: what it prints goes to the end of the run's log.txt."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with (run.folder / "log.txt").open("a", encoding="utf-8") as file:
+def logged(task: Task) -> None:
+    """The task in a process of its own: what it prints goes to the end of the task's log.txt."""
+    task.folder.mkdir(parents=True, exist_ok=True)
+    with (task.folder / "log.txt").open("a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    run.run()
+    task.run()
     sys.stdout.flush()
 
 
@@ -243,11 +246,11 @@ def _gpus(device: str) -> list[str]:
 # --- clusters ---------------------------------------------------------------------------------------------------------
 
 
-def _ray(runs: Sequence[Any], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
-    """A task a run, on the cluster that Ray finds (RAY_ADDRESS), or on one of its own on this machine.
+def _ray(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
+    """A remote call a task, on the cluster that Ray finds (RAY_ADDRESS), or on one of its own on this machine.
 
     ``options`` are those of ``ray.remote``. A task whose worker dies is begun again elsewhere by Ray, and goes on from
-    the run's last checkpoint.
+    the task's last checkpoint.
     """
     ray: Any = import_module("ray")
     ray.init(ignore_reinit_error=True, log_to_driver=False)
@@ -256,39 +259,39 @@ def _ray(runs: Sequence[Any], jobs: int | None, options: Mapping[str, Any]) -> I
         remote = ray.remote(**{**defaults, **options})(logged)
     except (TypeError, ValueError) as error:
         raise InputError(f"--engine ray: {reason(error)}; give options that ray.remote knows.") from error
-    rest = iter(runs)
-    waiting = {remote.remote(run): run for run in islice(rest, jobs or len(runs))}
+    rest = iter(tasks)
+    waiting = {remote.remote(task): task for task in islice(rest, jobs or len(tasks))}
     while waiting:
         (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
-        run = waiting.pop(ready)
-        yield run, _tried(partial(ray.get, ready))
+        task = waiting.pop(ready)
+        yield task, _tried(partial(ray.get, ready))
         if (following := next(rest, None)) is not None:
             waiting[remote.remote(following)] = following
 
 
-def _slurm(runs: Sequence[Any], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
-    """An array of jobs, one a run, waited for. ``options`` are those of submitit: ``slurm_partition``, …, and
+def _slurm(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
+    """An array of jobs, one a task, waited for. ``options`` are those of submitit: ``slurm_partition``, …, and
     ``cluster=local``, which tries it on this machine."""
     submitit: Any = import_module("submitit")
     most = {"slurm_array_parallelism": jobs} if jobs else {}
     asked = {"name": "maskmend", "cpus_per_task": 1, **most, **options}
     try:
-        executor = submitit.AutoExecutor(folder=str(runs[0].out / "slurm"), cluster=asked.pop("cluster", "slurm"))
+        executor = submitit.AutoExecutor(folder=str(tasks[0].out / "slurm"), cluster=asked.pop("cluster", "slurm"))
         executor.update_parameters(**asked)
         with executor.batch():
-            submitted = [executor.submit(logged, run) for run in runs]
+            submitted = [executor.submit(logged, task) for task in tasks]
     except (RuntimeError, TypeError, ValueError, NameError) as error:
         raise InputError(
             f"--engine slurm: {reason(error)}; run it where srun is, with options submitit knows."
         ) from error
-    waiting = list(zip(submitted, runs, strict=True))
+    waiting = list(zip(submitted, tasks, strict=True))
     while waiting:
-        for job, run in [pair for pair in waiting if pair[0].done()]:
-            waiting.remove((job, run))
-            yield run, _tried(job.result)
+        for job, task in [pair for pair in waiting if pair[0].done()]:
+            waiting.remove((job, task))
+            yield task, _tried(job.result)
         if waiting:
             time.sleep(POLL_S)
 
 
-Engine = Callable[[Sequence[Any], int | None, Mapping[str, Any]], Iterator[Ended]]
+Engine = Callable[[Sequence[Task], int | None, Mapping[str, Any]], Iterator[Ended]]
 ENGINES: dict[str, Engine] = {"local": _local, "ray": _ray, "slurm": _slurm}
