@@ -72,7 +72,7 @@ def __getattr__(name: str) -> Any:
 
 class _Package(ModuleType):
     """Where a room has the name of a verb, as ``prepare``, the verb keeps it: ``maskmend.prepare`` is the function,
-    whether or not the room was imported."""
+    whether or not the room was imported. The room's files are had by ``from maskmend.prepare import sources``."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOMES and isinstance(value, ModuleType)):

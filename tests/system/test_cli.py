@@ -272,11 +272,22 @@ def test_verbs_are_functions_of_the_package(verbs: Verbs, monkeypatch: pytest.Mo
     assert {"prepare", "train", "__version__"} <= set(dir(maskmend))
 
 
-@pytest.mark.parametrize("before", ["", "import maskmend.prepare; ", "from maskmend.prepare import recipes; "])
+@pytest.mark.parametrize(
+    "before", ["", "import maskmend.{0}", "from maskmend.{0} import {1}"], ids=["", "room", "file"]
+)
 def test_a_verb_keeps_its_name_where_a_room_has_it_too(before: str) -> None:
-    code = f"{before}import maskmend; from maskmend import prepare as p; print(callable(p), maskmend.prepare is p)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "True"]
+    """Whichever comes first; and the files of the room can be imported after it."""
+    rooms = {"prepare": "recipes", "audit": "store", "review": "journal"}
+    lines = ["from importlib import import_module"]
+    for name, file in rooms.items():
+        lines += [
+            before.format(name, file),
+            f"import maskmend; from maskmend import {name}; verb = {name}",
+            f"from maskmend.{name} import {file}; assert {file} is import_module('maskmend.{name}.{file}')",
+            f"from maskmend import {name}; assert maskmend.{name} is {name} is verb; print({name}.__name__)",
+        ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == list(rooms)
 
 
 def test_methods_lists_every_method() -> None:
