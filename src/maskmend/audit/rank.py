@@ -30,7 +30,7 @@ class Judged:
     """What a judge says of one label.
 
     scores: name -> higher is worse. certainty: the Dice it expects of its own mask. dice: of its mask with the label.
-    wrong, voxels: name of a class -> voxels of it believed wrong, and given.
+    wrong, voxels: name of a class -> voxels of it believed wrong, and those that are of it, given or drawn.
     """
 
     doubt: float
@@ -131,43 +131,47 @@ def sentences(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[Ju
 
 def of_files(broken: Sequence[str]) -> list[str]:
     """Labels that cannot be read, or do not fit their images."""
-    return [f"{counted(len(broken), 'label')} cannot be used as they are: {listed(broken)}."] if broken else []
+    return [f"Not to be used as given: {counted(len(broken), 'label')} ({listed(broken)})."] if broken else []
 
 
 def of_edges(offsets: Mapping[str, Offset], cases: Sequence[str], known_mm: bool, seed: int = 0) -> list[str]:
     """Classes whose masks all end elsewhere than the image changes: networks repeat that, and a person must judge."""
     said = []
-    chosen = np.random.default_rng(seed).permutation(len(cases))[:AT_RANDOM]
     for name, offset in offsets.items():
         how, unit = "wide" if offset.mm > 0 else "tight", "mm" if known_mm else "px"
         said.append(
             f"Every mask of {name} looks too {how}, by about {abs(offset.mm):.1f} {unit}, by the edges in the images."
         )
     if said:
-        names = ", ".join(sorted(cases[i] for i in chosen))
+        names = ", ".join(at_random(cases, seed))
         said.append(
             f"No network can see what all masks share: review some chosen at random ({names}), then audit with --again."
         )
     return said
 
 
+def at_random(cases: Sequence[str], seed: int = 0) -> list[str]:
+    """Cases to review where all may err the same way; the same in whatever order they are named."""
+    names = sorted(cases)
+    return sorted(names[i] for i in np.random.default_rng(seed).permutation(len(names))[:AT_RANDOM])
+
+
 def _of_judges(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[Judge]) -> list[str]:
     if not judged:
         return ["No network judged these labels; add --cross 2 to train some that do."]
+    who = "what was predicted" if all(judge.kind == "predictions" for judge in judges) else "what the networks expect"
     said = []
-    differing = sum(each.doubt > CUT for each in judged)
-    redrawn = sum(row.hint == "redraw" for row in rows)
+    differing, redrawn = sum(each.doubt > CUT for each in judged), sum(row.hint == "redraw" for row in rows)
     if looks_clean(judged):
-        said.append("These labels look clean: hardly any differs from what the networks expect of its image.")
+        said.append(f"These labels look clean: hardly any differs from {who}.")
     else:
-        said.append(
-            f"{differing} of {counted(len(judged), 'label')} differ clearly from what the networks expect; "
-            f"{redrawn or 'none'} of them can be redrawn without a person."
-        )
+        said.append(f"{differing} of {counted(len(judged), 'label')} differ clearly from {who}.")
     if weak(judged):
-        said.append("The networks are not sure of their own masks here: review, do not mend automatically.")
+        said.append("The judge is not sure of its own masks here: review before you mend.")
+    elif redrawn:
+        said.append(f"{redrawn} of them can be redrawn without a person (mend --accept automatic).")
     if len(judged) < len(rows):
-        said.append(f"{counted(len(rows) - len(judged), 'label')} had no judge and were only checked.")
+        said.append(f"{counted(len(rows) - len(judged), 'label')} had no judge, and only checks speak of them.")
     for judge in judges:
         if judge.kind == "predictions" and (judge.dice or 0) > 0.99:
             said.append(
@@ -181,7 +185,8 @@ def _of_checks(rows: Sequence[Row], judged: bool) -> list[str]:
     doubted = [row.case for row in rows if row.scores.get("checks", 0) >= SURE and row.worst_kind != "file"]
     if doubted:
         return [f"The checks are sure of something wrong in {counted(len(doubted), 'label')}: {listed(doubted)}."]
-    return [] if judged else ["The checks are sure of nothing wrong."]
+    broken = any(row.worst_kind == "file" for row in rows)
+    return [] if judged or broken else ["The checks are sure of nothing wrong."]
 
 
 def counted(number: int, noun: str) -> str:

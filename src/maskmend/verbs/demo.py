@@ -1,10 +1,9 @@
-"""``maskmend demo``: made-up images, wrong masks, two ways of learning from them, a table and a picture."""
+"""``maskmend demo``: made-up images, wrong masks, what is learnt from them as they are and mended, and a picture."""
 
 from __future__ import annotations
 
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,18 +19,20 @@ from ..data.phantom import write_phantom
 from ..errors import InputError
 from ..metrics import Summary, mean_sd
 from ..metrics.summary import percent
-from ..runs.simulate import SimulationSummary, simulate
+from ..runs.simulate import simulate
 from ..runs.train import train
 from ..types import Config
+from .demo_loop import Loop, loop, say, show
 from .evaluate import evaluate
 from .picture import Panel, Row, panel, write_picture
 from .predict import predict
 
 MARKER = ".maskmend-demo"
 """Lies in every folder that the demo made, and in no other."""
-MADE = ("phantoms", "noisy", "runs", "predictions", "picture.png")
-SHOWN = 6
-"""Images in a row of the picture: the first ones, not chosen ones."""
+MADE = ("phantoms", "noisy", "runs", "predictions", "audit", "mended", "picture.png")
+SHOWN = 3
+"""Training images in a row of the picture, the worst masks; and test images, the first ones."""
+Masks = Literal["true", "wrong", "mended"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Training:
     """A method, and the masks it learns from."""
 
     method: str
-    masks: Literal["true", "wrong"]
+    masks: Masks
 
     @property
     def folder(self) -> str:
@@ -47,30 +48,36 @@ class Training:
 
 
 CEILING, PLAIN, ROBUST = Training("supervised", "true"), Training("supervised", "wrong"), Training("gsd_net", "wrong")
+MENDED = Training("supervised", "mended")
 
 
 class DemoConfig(Config):
-    """How large the demo is. The defaults take two to three minutes, most of it on one core."""
+    """How large the demo is. The defaults take less than five minutes on two cores."""
 
     train: int = Field(64, ge=1, description="training images")
     test: int = Field(30, ge=1, description="test images")
     size: int = Field(64, ge=32, description="side that images of 128 pixels are trained at")
     epochs: int = Field(32, ge=1)
+    judge_epochs: int = Field(32, ge=1, description="epochs of each network that judges the masks")
+    jobs: int | None = Field(None, ge=0, description="such networks trained at a time; by default one a core")
     noise_steps: int = Field(110, ge=0, description="Markov steps; half of GSD-Net's S_R, for half its image size")
     seed: int = 0
 
     def words(self, training: Training, tau: float) -> list[str]:
         """The settings of one training, as on the command line."""
-        size = f"data.size=[{self.size},{self.size}]"
-        length = [
-            f"train.epochs={self.epochs}",
-            "train.threads=1",
-        ]  # such small images gain little from a second thread
-        words = ["fold=all", f"seed={self.seed}", size, *length, "optim.lr=0.02"]
+        words = ["fold=all", f"seed={self.seed}", *self._small(self.epochs), "optim.lr=0.02"]
         if training != ROBUST:
             return words
         cap = max(10 * self.size / 256, 1)  # T: 10 pixels at 256² (GSD-Net, Sec. 4.2)
         return [*words, f"method.tau={tau:.4f}", f"method.tau_epochs={self.epochs // 2}", f"method.weight_cap={cap:g}"]
+
+    def judge_words(self) -> list[str]:
+        """The settings of the networks that judge the masks."""
+        return [f"seed={self.seed}", *self._small(self.judge_epochs)]
+
+    def _small(self, epochs: int) -> list[str]:
+        """Such small images gain little from a second thread."""
+        return [f"data.size=[{self.size},{self.size}]", f"train.epochs={epochs}", "train.threads=1"]
 
 
 DEFAULT = DemoConfig()
@@ -78,12 +85,14 @@ DEFAULT = DemoConfig()
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What came out. ``scores``: the evaluation of each training on the test images, against the true masks."""
+    """What came out. ``scores``: the evaluation of each training on the test images; ``masks``: that of the training
+    masks; both against the true ones."""
 
     folder: Path
-    given: SimulationSummary
+    masks: Mapping[Masks, Summary]
     tau: float
     scores: Mapping[Training, Summary]
+    loop: Loop
     seconds: float
 
     @property
@@ -99,39 +108,49 @@ class DemoResult:
         """What wrong masks cost supervised training."""
         return self.dice(CEILING) - self.dice(PLAIN)
 
-    @property
-    def won(self) -> float:
-        """How much of it gsd_net wins back; negative if it loses more."""
-        return self.dice(ROBUST) - self.dice(PLAIN)
+    def won(self, training: Training) -> float:
+        """How much of it a training wins back; negative if it loses more."""
+        return self.dice(training) - self.dice(PLAIN)
 
     def table(self) -> Any:
-        """For rich: a row a training, then what it means and where the picture is."""
+        """For rich: a row a training, then what it means and where the pictures are."""
         from rich.console import Group
         from rich.table import Table
 
         count = len(self.scores[PLAIN].cases)
-        table = Table("trained with", "on", f"Dice in percent, mean ± sd of {count} test images")
+        table = Table("trained with", "on", "Dice of these masks", f"Dice on {count} new images")
         for training, summary in self.scores.items():
-            table.add_row(training.method, f"{training.masks} masks", percent(summary.case_means().values()))
+            cells = (self.masks[training.masks], summary)
+            table.add_row(
+                training.method, f"{training.masks} masks", *(percent(s.case_means().values()) for s in cells)
+            )
         return Group(table, *self._sentences())
 
     def _sentences(self) -> list[str]:
-        if self.lost <= 0:
-            verdict = "Wrong masks cost supervised training nothing here, so there was nothing to win back."
-        else:
-            change = f"won {self.won / self.lost:.0%} of them back" if self.won > 0 else "won none of them back"
-            verdict = f"Wrong masks cost supervised training {100 * self.lost:.1f} points; gsd_net {change}."
+        reviewed, total = len(self.loop.reviewed), len(self.masks["wrong"].cases)
         return [
-            f"The training masks were left with a Dice of {percent(case.dice_mean for case in self.given.cases)}.",
-            verdict,
+            "Dice with the true masks, in percent, mean ± sd: 100 is the true mask, 0 has nothing in common with it.",
+            *self._verdicts(f"mending the masks, after {reviewed} of {total} were reviewed,"),
             f"gsd_net was told the true share of wrong pixels, method.tau={self.tau:.4f}. With your own masks it must "
             "be guessed, or looked for with --search tau.",
             f"{self.seconds / 60:.1f} minutes. Look at {self.picture}",
+            f"Which masks are doubted, and where: {self.loop.report}",
+            *([f"What was changed, mask by mask: {self.loop.diff}"] if self.loop.diff else []),
+            f"Review some yourself, in your browser: maskmend review {shlex.quote(str(self.loop.audit))}",
         ]
+
+    def _verdicts(self, mending: str) -> list[str]:
+        if self.lost <= 0:
+            return ["Wrong masks cost supervised training nothing here, so there was nothing to win back."]
+        said = [f"Wrong masks cost supervised training {100 * self.lost:.1f} points."]
+        for training, name in ((ROBUST, "gsd_net"), (MENDED, mending)):
+            won = self.won(training)
+            said.append(f"{name} won {f'{won / self.lost:.0%}' if won > 0 else 'none'} of them back")
+        return [f"{said[0]} {said[1]}; {said[2]}."]
 
 
 def demo(output: Path = Path("demo"), device: str = "auto", config: DemoConfig = DEFAULT) -> DemoResult:
-    """Render ultrasound phantoms, spoil their training masks, train on them in two ways, and compare.
+    """Render ultrasound phantoms, spoil their training masks, train on them as they are and mended, and compare.
 
     Args:
         output: folder for everything it makes; one that an earlier demo made is made anew.
@@ -144,15 +163,22 @@ def demo(output: Path = Path("demo"), device: str = "auto", config: DemoConfig =
     output, start = Path(output), time.monotonic()
     _clear(output)
     phantoms, noisy = output / "phantoms", output / "noisy"
-    _say(f"rendering {config.train + config.test} ultrasound phantoms into {phantoms}")
+    say(f"rendering {config.train + config.test} ultrasound phantoms into {phantoms}")
     write_phantom(phantoms, train=config.train, test=config.test, seed=config.seed)
-    given = _spoil(phantoms, noisy, config)
+    _spoil(phantoms, noisy, config)
     tau = wrong_share(open_dataset(noisy))
+    places: dict[Masks, Path] = {"true": phantoms, "wrong": noisy}
     scores = {
-        training: _learn(output, training, config.words(training, tau), device) for training in (CEILING, PLAIN, ROBUST)
+        training: _learn(output, places[training.masks], training, config.words(training, tau), device)
+        for training in (CEILING, PLAIN, ROBUST)
     }
-    result = DemoResult(output, given, tau, scores, time.monotonic() - start)
-    write_picture(_rows(result, open_dataset(phantoms)), result.picture, "Wrong masks, and what was learnt from them")
+    looped = loop(noisy, output, config.judge_words(), device, config.jobs)
+    places["mended"] = looped.masks
+    scores[MENDED] = _learn(output, looped.masks, MENDED, config.words(MENDED, tau), device)
+    masks = {name: evaluate(place / "labelsTr", phantoms / "labelsTr") for name, place in places.items()}
+    result = DemoResult(output, masks, tau, scores, looped, time.monotonic() - start)
+    title = "Left: masks that a model learnt from. Right: what it draws on new images"
+    write_picture(_rows(result, open_dataset(phantoms), places), result.picture, title)
     return result
 
 
@@ -180,34 +206,37 @@ def _clear(output: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _spoil(phantoms: Path, noisy: Path, config: DemoConfig) -> SimulationSummary:
+def _spoil(phantoms: Path, noisy: Path, config: DemoConfig) -> None:
     parameters = {"steps": config.noise_steps, "preference": 0.2, "variance": 0.05}
     words = [f"{name}={value}" for name, value in parameters.items()]
-    _show("simulate", phantoms, "-o", noisy, "--noise", "markov", *words, "--seed", config.seed)
-    return simulate(phantoms, noisy, "markov", parameters, seed=config.seed)
+    show("simulate", phantoms, "-o", noisy, "--noise", "markov", *words, "--seed", config.seed)
+    simulate(phantoms, noisy, "markov", parameters, seed=config.seed)
 
 
-def _learn(output: Path, training: Training, words: list[str], device: str) -> Summary:
+def _learn(output: Path, dataset: Path, training: Training, words: list[str], device: str) -> Summary:
     """Train, predict the test images, evaluate; each step as a command that a person could type."""
     phantoms, run, predictions = (output / part for part in ("phantoms", "runs", "predictions"))
     run, predictions = run / training.folder, predictions / training.folder
-    dataset = phantoms if training.masks == "true" else output / "noisy"
-    _show("train", dataset, "--method", training.method, "-o", run, *words)
+    show("train", dataset, "--method", training.method, "-o", run, *words)
     train(dataset, run, training.method, overrides=words, device=device)
-    _show("predict", run, phantoms / "imagesTs", "-o", predictions)
+    show("predict", run, phantoms / "imagesTs", "-o", predictions)
     predict(run, phantoms / "imagesTs", predictions, device=device)
-    _show("evaluate", predictions, phantoms / "labelsTs")
+    show("evaluate", predictions, phantoms / "labelsTs")
     return evaluate(predictions, phantoms / "labelsTs")
 
 
-def _rows(result: DemoResult, phantoms: Dataset) -> list[Row]:
-    """The wrong masks of the first training images, then each training's answer to the first test images."""
-    left = {case.name: case.dice_mean for case in result.given.cases}
-    rows = [Row("the wrong masks", _panels(phantoms.train[:SHOWN], result.folder / "noisy" / "labelsTr", left))]
+def _rows(result: DemoResult, phantoms: Dataset, places: Mapping[Masks, Path]) -> list[Row]:
+    """A row a training: the masks that it learnt from, where the wrong ones are worst, and its answers to the first
+    test images."""
+    worst = sorted(phantoms.train, key=lambda case: result.masks["wrong"].case_means()[case.name])[:SHOWN]
+    rows = []
     for training, summary in result.scores.items():
-        words = f"{training.method}\non {training.masks} masks\nDice {100 * result.dice(training):.1f}"
+        masks = result.masks[training.masks].case_means()
         answers = result.folder / "predictions" / training.folder
-        rows.append(Row(words, _panels(phantoms.test[:SHOWN], answers, summary.case_means())))
+        left = _panels(worst, places[training.masks] / "labelsTr", masks)
+        right = _panels(phantoms.test[:SHOWN], answers, summary.case_means())
+        words = f"{training.method}\non {training.masks} masks\nDice {100 * result.dice(training):.1f}"
+        rows.append(Row(words, (*left, *right)))
     return rows
 
 
@@ -217,12 +246,3 @@ def _panels(cases: Iterable[Case], drawn: Path, dice: Mapping[str, float]) -> tu
     return tuple(
         panel(case.images[0], truth, drawn / truth.name, dice[case.name]) for case, truth in truths if truth is not None
     )
-
-
-def _show(*words: object) -> None:
-    """The command that does what comes next."""
-    _say(f"$ maskmend {shlex.join(str(word) for word in words)}")
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
