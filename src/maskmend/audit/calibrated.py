@@ -53,8 +53,8 @@ class Calibrated:
 
 def calibrated(judge: Several, cases: Sequence[Case], label_of: Callable[[Case], Picture]) -> Several:
     """``judge``, each of its sources with one temperature for all: that under which the given labels are likeliest near
-    boundaries (Guo et al., On Calibration of Modern Neural Networks, ICML 2017). It is 1 where none of ``cases`` is
-    judged.
+    boundaries (Guo et al., On Calibration of Modern Neural Networks, ICML 2017), in the half of the cases that it
+    agrees with most. It is 1 where none of ``cases`` is judged.
 
     The judge must not have learnt from them. ``label_of`` gives (*S) with IGNORE where nobody annotated.
     """
@@ -62,9 +62,16 @@ def calibrated(judge: Several, cases: Sequence[Case], label_of: Callable[[Case],
     rows = [_near_boundaries(judge, case, label_of(case)) for case in judged[:: -(-len(judged) // CASES) or 1]]
     fitted = 1.0
     if rows:
-        probs, labels = (torch.from_numpy(np.concatenate(part)) for part in zip(*rows, strict=True))
+        kept = sorted(rows, key=_disagreement)[: -(-len(rows) // 2)]
+        probs, labels = (torch.from_numpy(np.concatenate(part)) for part in zip(*kept, strict=True))
         fitted = temperature(probs, labels)
     return Several(tuple(Calibrated(source, fitted) for source in judge.sources))
+
+
+def _disagreement(row: tuple[Array, Array]) -> float:
+    """Mean cross-entropy of a case; wrong labels would make a judge less sure than it may be."""
+    prob, label = row
+    return float(-np.log(np.maximum(prob[np.arange(len(label)), label], LEAST)).mean()) if len(label) else 0.0
 
 
 def _near_boundaries(source: Source, case: Case, label: Picture) -> tuple[Array, Array]:

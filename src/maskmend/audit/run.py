@@ -154,7 +154,7 @@ def judge(
     """What probabilities (K, *S) say of a label (*S), and what is drawn of it: the judge's own mask, and the doubt."""
     p, y = torch.from_numpy(prob).unsqueeze(0), torch.from_numpy(label.astype(np.int64)).unsqueeze(0)
     mask = np.where(label < 0, label, prob.argmax(0)).astype(label.dtype)
-    wrong, voxels = doubts.wrong(p, y)[0], np.bincount(label[label >= 0].ravel(), minlength=len(prob))
+    (wrong,), (voxels,) = doubts.wrong(p, y)
     scores = {name: float(getattr(doubts, name)(p, y)) for name in ("margin", "softmin", "cross_entropy", "certainty")}
     agreement = [dice(counts) for counts in overlap(mask, label, range(1, len(prob))).values() if not counts.empty]
     names = store.class_names(labels)

@@ -108,10 +108,13 @@ def num_pixel_issues(prob: Tensor, label: Tensor, limit: Tensor | None = None) -
     return flagged.flatten(1).sum(1) / (label != IGNORE).flatten(1).sum(1).clamp_min(1)
 
 
-def wrong(prob: Tensor, label: Tensor) -> Tensor:
-    """Voxels of each given class believed to be another, (N, K): what it lacks to the most probable one, summed."""
+def wrong(prob: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Voxels of each class believed wrong, (N, K), and those that are of it by either mask: given or most probable. A
+    voxel is believed wrong by what its given class lacks to the most probable one."""
     lost = torch.where(label != IGNORE, prob.amax(1) - given(prob, label), 0).flatten(1)
-    return torch.stack([torch.where((label == k).flatten(1), lost, 0).sum(1) for k in range(prob.shape[1])], 1)
+    best = predicted(prob, label).flatten(1)
+    either = [(label.flatten(1) == k) | (best == k) for k in range(prob.shape[1])]
+    return torch.stack([(lost * e).sum(1) for e in either], 1), torch.stack([e.sum(1) for e in either], 1)
 
 
 def redraw(regret: Any, certainty: Any, cut: float = CUT) -> Any:
