@@ -102,7 +102,7 @@ def size(voxels: int, place: Geometry) -> str:
 def _holes(label: Picture, known: dict[int, Shape], dataset: Dataset) -> Iterator[Doubted]:
     """Holes of a class; a small one is a slip of the pen, a large one may be meant."""
     for k, hole in anatomy.holes(label.array, known):
-        sure = 0.95 / (1 + hole.share / anatomy.SMALL)
+        sure = 0.95 / (1 + hole.share / (4 * anatomy.SMALL))
         text = f"A hole of {size(hole.voxels.size, label.geometry)} in {_names(dataset)[k]}."
         yield Doubted("hole", k, hole.voxels, float(sure), text, value=k)
 

@@ -69,15 +69,15 @@ def _presence(sound: Sequence[Look], names: Mapping[int, str]) -> Each:
     if len(sound) < MANY:
         return
     counts = Counter(k for look in sound for k in look.shapes)
-    filled = sum(bool(look.shapes) for look in sound)
+    filled, others = sum(bool(look.shapes) for look in sound), len(sound) - 1
     for look in sound:
-        if not look.shapes and filled >= COMMON * len(sound):
+        if not look.shapes and filled >= COMMON * others:
             text = f"The label is empty; {filled} of {len(sound)} are not."
             yield look.case, Doubted("file", 0, NOWHERE, 0.9, text)
             continue
         for k, name in names.items():
             text = f"{counts[k]} of {len(sound)} labels hold {name}"
-            if k not in look.shapes and counts[k] >= COMMON * len(sound):
+            if k not in look.shapes and counts[k] >= COMMON * others:
                 yield look.case, Doubted("absent", k, NOWHERE, 0.8, f"{text}, this one does not.")
             if k in look.shapes and counts[k] <= (1 - COMMON) * len(sound):
                 yield look.case, Doubted("unexpected", k, NOWHERE, 0.4, f"Only {text}; this one does.")
@@ -91,8 +91,9 @@ def _stray(having: Sequence[Look], k: int, name: str) -> Each:
     if usual > FEW:
         return
     for look in having:
+        cut = any(each.kind == "slice_gap" and each.class_ == k for each in look.doubted)  # in parts that are one
         for number, part in enumerate(look.shapes[k].stray, start=2):
-            if part.share < SMALL or number > usual:
+            if part.share < SMALL or (number > usual and not cut):
                 yield look.case, _island(look, k, name, part)
 
 
