@@ -18,6 +18,8 @@ from maskmend.review.server import running
 from tests.review.made import boxes, make_audit
 
 SHAPE = (6, 9, 12)
+LINKED = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+FRAMED = LINKED | {"Sec_Fetch_Dest": "iframe"}
 
 
 class Client:
@@ -150,6 +152,11 @@ def test_what_cannot_be_said(client: Client, said: dict[str, Any], status: int) 
         ("GET", "/api/audit", {"Origin": "null"}, 403),
         ("GET", "/api/audit", {"Sec_Fetch_Site": "cross-site"}, 403),
         ("GET", "/api/audit", {"Sec_Fetch_Site": "same-site"}, 403),
+        ("GET", "/", {"Sec_Fetch_Site": "cross-site"}, 403),
+        ("GET", "/", FRAMED, 403),
+        ("GET", "/page/main.js", LINKED, 403),
+        ("GET", "/api/audit", LINKED, 403),
+        ("POST", "/", LINKED, 403),
         ("POST", "/api/case/a/events", {"Content_Type": "application/x-www-form-urlencoded"}, 415),
         ("POST", "/api/case/a/events", {"Content_Type": "text/plain"}, 415),
         ("OPTIONS", "/api/audit", {}, 405),
@@ -169,6 +176,13 @@ def test_what_is_refused(client: Client, method: str, path: str, headers: dict[s
     assert got == status, content
     assert "access-control-allow-origin" not in answered
     assert answered["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_a_link_leads_to_the_empty_page_alone(client: Client) -> None:
+    status, headers, content = client.ask("GET", "/", X_Token=None, **LINKED)
+    assert status == 200
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert client.token.encode() not in content
 
 
 def test_a_body_that_is_too_large(client: Client) -> None:

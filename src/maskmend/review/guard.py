@@ -2,7 +2,8 @@
 
 No other site may reach it through her browser: not by a name that resolves here (``Host``), not by a request of another
 page (``Origin``, ``Sec-Fetch-Site``, JSON only), and not without the token, which travels in the fragment of the
-address that was printed, and so never leaves her browser but to come here.
+address that was printed, and so never leaves her browser but to come here. What a link may lead to is the empty page,
+which holds nothing: her browser is sent there by a file, and that is another site to it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 SITES = ("same-origin", "none")
+LINK = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+"""What a browser says of a link that was followed, and of no script, form with a body, frame or picture."""
 
 
 def new_token() -> str:
@@ -73,7 +76,8 @@ class Guard:
             return 403, "this server answers to 127.0.0.1 and localhost alone"
         if "origin" in headers and headers["origin"] not in {f"http://{host}" for host in self.hosts}:
             return 403, "another page may not ask this server"
-        if headers.get("sec-fetch-site", "none") not in SITES:
+        link = scope["path"] == "/" and scope["method"] == "GET" and LINK.items() <= headers.items()
+        if headers.get("sec-fetch-site", "none") not in SITES and not link:
             return 403, "another site may not ask this server"
         if scope["path"].startswith("/api") and not hmac.compare_digest(
             headers.get("x-token", "").encode(), self.token.encode()
@@ -89,12 +93,12 @@ class Guard:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body; None if it is too large."""
+    """The whole body; None if it is too large, or never came whole."""
     body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > LARGEST:
+        if len(body) > LARGEST or message["type"] == "http.disconnect":
             return None
         if not message.get("more_body", False):
             return bytes(body)
