@@ -1,0 +1,104 @@
+"""Order, hints, shares believed wrong with their intervals, and the sentences that a person is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from maskmend.audit import rank
+from maskmend.audit.edges import Offset
+from maskmend.audit.rank import Judged
+from maskmend.audit.store import Finding, Judge
+
+
+def finding(kind: str = "hole", confidence: float = 0.5, voxels: int = 3) -> Finding:
+    source = "model" if kind == "missing" else "check"
+    return Finding(
+        id="a:1", number=1, kind=kind, class_="liver", source=source, voxels=voxels, confidence=confidence, text="T."
+    )
+
+
+def judged(doubt: float, certainty: float = 0.95, wrong: float = 0.0, voxels: int = 100) -> Judged:
+    return Judged(doubt, certainty, 0.9, {"margin": doubt / 2}, {"liver": wrong}, {"liver": voxels})
+
+
+def test_the_most_doubtful_comes_first_and_what_cannot_be_used_before_it() -> None:
+    found = {case: () for case in "abcdef"} | {"a": (finding(),), "c": (finding("file", 1.0, 0),)}
+    found["d"] = (finding(confidence=0.95),)
+    doubts = {"a": 0.02, "b": 0.4, "f": 0.01}
+    rows = rank.ordered(list("abcdef"), {case: judged(doubt) for case, doubt in doubts.items()}, found)
+    assert [row.case for row in rows] == ["c", "b", "a", "f", "d", "e"]
+    assert [row.hint for row in rows] == ["review", "redraw", "fine", "fine", "review", "fine"]
+    assert [row.doubt for row in rows] == [1.0, 0.4, 0.02, 0.01, None, None]
+    assert rows[1].scores == {"margin": 0.2, "checks": 0.0}
+
+
+def test_without_a_judge_the_checks_rank() -> None:
+    found = {"a": (finding(confidence=0.3),), "b": (finding(confidence=0.8),), "c": (finding("missing", 0.9),)}
+    rows = rank.ordered(list("abc"), {}, found)
+    assert [(row.case, row.doubt) for row in rows] == [("b", 0.8), ("a", 0.3), ("c", 0.0)]
+
+
+@pytest.mark.parametrize(("doubts", "trusted", "redrawn"), [([0.3] * 9, False, 0), ([0.3] * 9, True, 9)])
+def test_where_most_differ_only_a_judge_of_reviewed_labels_redraws(
+    doubts: Sequence[float], trusted: bool, redrawn: int
+) -> None:
+    names = [str(n) for n in range(len(doubts))]
+    rows = rank.ordered(
+        names, {n: judged(d) for n, d in zip(names, doubts, strict=True)}, dict.fromkeys(names, ()), trusted
+    )
+    assert sum(row.hint == "redraw" for row in rows) == redrawn
+
+
+def test_shares_are_of_all_voxels_and_their_interval_is_over_cases() -> None:
+    every = [judged(0, wrong=w, voxels=n) for w, n in ((10, 100), (0, 300), (20, 100))]
+    share = rank.shares_wrong(every)["liver"]
+    assert share.value == pytest.approx(30 / 500)
+    assert 0 <= share.low < share.value < share.high <= 0.2
+    alike = rank.shares_wrong([judged(0, wrong=5)] * 50)["liver"]
+    assert (alike.low, alike.value, alike.high) == pytest.approx((0.05, 0.05, 0.05))
+    assert rank.shares_wrong([]) == {}
+
+
+def test_the_interval_covers_the_share() -> None:
+    """Cases drawn with a share of .1: 95 % intervals hold it in about 95 of 100 data sets."""
+    rng, held = np.random.default_rng(0), 0
+    for seed in range(100):
+        every = [judged(0, wrong=float(w)) for w in rng.gamma(2, 5, 40)]
+        share = rank.shares_wrong(every, seed)["liver"]
+        held += share.low <= 0.1 <= share.high
+    assert 85 <= held <= 100
+
+
+def said(doubts: Sequence[float], certainty: float = 0.95, more: int = 0) -> str:
+    names = [str(n) for n in range(len(doubts))]
+    every = {n: judged(d, certainty) for n, d in zip(names, doubts, strict=True)}
+    names += [f"more{n}" for n in range(more)]
+    rows = rank.ordered(names, every, dict.fromkeys(names, ()))
+    return " ".join(
+        rank.sentences(rows, list(every.values()), [Judge(kind="cross", held_out=False, cases=len(doubts))])
+    )
+
+
+def test_sentences() -> None:
+    assert "look clean" in said([0.01] * 30)
+    few = said([0.01] * 26 + [0.5] * 4)
+    assert "4 of 30 labels differ clearly" in few
+    assert "4 of them can be redrawn" in few
+    weak = said([0.01] * 26 + [0.5] * 4, certainty=0.5)
+    assert "review before you mend" in weak
+    assert "redrawn" not in weak
+    assert "3 labels had no judge" in said([0.01] * 30, more=3)
+    assert "--cross 2" in " ".join(rank.sentences([], [], []))
+    assert rank.of_files(["a"]) == ["Not to be used as given: 1 label (a)."]
+
+
+def test_what_all_masks_share_is_told_with_cases_to_review() -> None:
+    cases = [f"c{n:02d}" for n in range(30)]
+    one, two = rank.of_edges({"lung": Offset(mm=4.2, sure=0.9)}, cases, known_mm=False)
+    assert one == "Every mask of lung looks too wide, by about 4.2 px, by the edges in the images."
+    assert sum(case in two for case in cases) == rank.AT_RANDOM
+    assert "too tight, by about 3.0 mm" in rank.of_edges({"lung": Offset(mm=-3, sure=0.9)}, cases, known_mm=True)[0]
+    assert rank.of_edges({}, cases, known_mm=True) == []

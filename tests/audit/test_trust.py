@@ -1,0 +1,168 @@
+"""Who judges after a review, and the whole audit by its verb: again, what was spoken of stays, and bad wishes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from maskmend import audit, simulate
+from maskmend.audit.cross import ENOUGH, CrossConfig, Crossing, dealt, patients
+from maskmend.audit.store import Audit, open_audit
+from maskmend.audit.trust import choose
+from maskmend.data.dataset import open_dataset
+from maskmend.data.formats import Picture, read_label
+from maskmend.data.geometry import Geometry
+from maskmend.data.phantom import write_phantom
+from maskmend.errors import InputError
+from maskmend.review.simulated import simulated_review
+
+WORDS = ["train.epochs=1", "train.steps=2", "train.batch={any: 4}", "network.width=4"]
+FLAT = Geometry((1.0, 1.0))
+
+
+def crossing(answers: dict[str, float]) -> Any:
+    """Networks that draw a label shifted by so many voxels, by the kind of network."""
+
+    def judge(kind: str) -> Any:
+        def probabilities(case: Any, label: Picture) -> np.ndarray:
+            drawn = np.roll(label.array, int(answers[kind]), 0)
+            return np.stack([drawn == 0, drawn == 1]).astype(np.float32)
+
+        return SimpleNamespace(kind=kind, probabilities=probabilities)
+
+    names = [SimpleNamespace(name=f"c{n}") for n in range(6)]
+    return SimpleNamespace(
+        dataset=SimpleNamespace(train=names), given=lambda reviewed: judge("given"),
+        halves=lambda reviewed: judge("halves"), of_reviewed=lambda reviewed: judge("reviewed"),
+    )  # fmt: skip
+
+
+def labels(count: int) -> dict[str, Picture]:
+    label = np.zeros((16, 16), int)
+    label[4:12, 4:12] = 1
+    return {f"c{n}": Picture(label, FLAT) for n in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("count", "halves", "before", "others", "kind", "said"),
+    [
+        (5, 1, 3, False, "reviewed", "alone judges the rest"),
+        (5, 3, 1, False, "given", "draw no better"),
+        (5, 3, 1, True, "others", "The judges stay"),
+        (ENOUGH - 1, 1, 3, False, "given", "too few"),
+    ],
+)
+def test_the_better_one_judges(count: int, halves: int, before: int, others: bool, kind: str, said: str) -> None:
+    def drawn_before(room: str, case: str) -> np.ndarray:
+        return np.roll(labels(1)["c0"].array, before, 0)
+
+    other = cast(Any, SimpleNamespace(kind="others")) if others else None
+    made = crossing({"given": 2, "halves": halves, "reviewed": 0})
+    choice = choose(made, cast(Audit, SimpleNamespace(map=drawn_before)), labels(count), other)
+    assert choice.judge.kind == kind
+    assert said in choice.sentence
+
+
+def test_folds_keep_patients_together(tmp_path: Path) -> None:
+    data = write_phantom(tmp_path / "D", 2, train=8, test=0, size=32)
+    names = sorted(case.name for case in data.train)
+    lines = [f"{name},p{n // 2}" for n, name in enumerate(names)]
+    (data.root / "patients.csv").write_text("\n".join(["case,patient", *lines]) + "\n")
+    of, folds = patients(data), dealt(data, names, 2)
+    assert sorted(name for fold in folds for name in fold) == names
+    assert all(len({of[name] for name in fold}) == 2 for fold in folds)
+    with pytest.raises(InputError, match="4 patients or volumes with a usable label, too few for 5 folds"):
+        dealt(data, names, 5)
+    (data.root / "patients.csv").write_text("case,patient\nnobody,p1\n")
+    with pytest.raises(InputError, match=r"line 2, names the case nobody"):
+        patients(data)
+
+
+def test_a_class_that_one_fold_lacks_is_named(tmp_path: Path) -> None:
+    data = write_phantom(tmp_path / "D", 2, train=4, test=0, size=32)
+    top = max(data.labels.values())
+    usable = {case.name: frozenset({0, *range(1, top)}) for case in data.train}
+    lonely = min(usable)
+    usable[lonely] = frozenset({*data.labels.values()})
+    with pytest.raises(InputError, match=f"would see no .* only in {lonely}; give a larger --cross"):
+        Crossing(data, tmp_path / "networks", CrossConfig(), usable).given({})
+
+
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("spoilt")
+    data = write_phantom(root / "D", 2, train=8, test=0, size=32)
+    simulate(data.root, root / "N", "dilate_erode", {"low": 2, "high": 3})
+    return root / "N"
+
+
+@pytest.fixture(scope="module")
+def audited(spoilt: Path) -> Path:
+    audit(spoilt, spoilt.parent / "audit", cross=2, overrides=WORDS, device="cpu", jobs=0)
+    return spoilt.parent / "audit"
+
+
+def test_an_audit_again_lets_the_reviewed_judge_and_keeps_what_was_spoken_of(
+    spoilt: Path, audited: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "audit"
+    shutil.copytree(audited, folder)
+    before = open_audit(folder)
+    cases = [row.case for row in before.rows[:5]]
+    simulated_review(folder, spoilt / "labelsTr_truth", cases)
+    spoken = {case: (folder / "findings" / f"{case}.json").read_bytes() for case in cases}
+    result = audit(spoilt, folder, again=True, device="cpu", jobs=0)
+    now = result.audit
+    assert now.about.reviewed == tuple(sorted(cases))
+    assert now.about.settings["cross"] == 2
+    assert "5 reviewed" in " ".join(now.about.sentences)
+    assert {case: (folder / "findings" / f"{case}.json").read_bytes() for case in cases} == spoken
+    learnt = {path.name: read_label(path).array for path in folder.glob("networks/*/data/reviewed/*")}
+    for case in cases:
+        truth = read_label(spoilt / "labelsTr_truth" / f"{case}{now.about.file_ending}").array
+        assert (learnt[f"{case}{now.about.file_ending}"] == truth).all(), "networks learn what she left"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"again": True}, "no case that was reviewed to its end"),
+        ({"cross": 1}, "two folds at least"),
+        ({"cross": 99}, "too few for 99 folds"),
+        ({"overrides": ["network.width=4"]}, "add --cross 2"),
+        ({"cross": 2, "overrides": ["network.widht=4"]}, "network.width"),
+        ({"cross": 2, "method": "nothing"}, "nothing"),
+        ({"tolerance_mm": -1.0}, "is no depth"),
+        ({"engine": "cloud"}, "no such engine"),
+        ({"predictions": ["labelsTr"]}, "labelsTr"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence(
+    spoilt: Path, audited: Path, tmp_path: Path, asked: dict[str, Any], said: str
+) -> None:
+    folder = tmp_path / "audit"
+    shutil.copytree(audited, folder)
+    if "predictions" in asked:
+        asked = {"predictions": [spoilt / "labelsTr"]}
+    with pytest.raises(InputError, match=said):
+        audit(spoilt, folder, device="cpu", **asked)
+    assert open_audit(folder).rows == open_audit(audited).rows
+
+
+def test_a_folder_of_another_thing_is_left_alone(spoilt: Path, audited: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lies in the data set"):
+        audit(spoilt, spoilt / "audit")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/letter.txt").write_text("dear")
+    with pytest.raises(InputError, match=r"holds letter\.txt and no audit"):
+        audit(spoilt, tmp_path / "mine")
+    with pytest.raises(InputError, match="is an audit of"):
+        audit(spoilt.parent / "D", audited)
+    with pytest.raises(InputError, match="holds no audit yet"):
+        audit(spoilt, tmp_path / "new", again=True)
+    assert open_dataset(spoilt).train
