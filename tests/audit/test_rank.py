@@ -25,7 +25,7 @@ def judged(doubt: float, certainty: float = 0.95, wrong: float = 0.0, voxels: in
 
 
 def test_the_most_doubtful_comes_first_and_what_cannot_be_used_before_it() -> None:
-    found = {case: () for case in "abcdef"} | {"a": (finding(),), "c": (finding("file", 1.0, 0),)}
+    found = dict.fromkeys("abcdef", ()) | {"a": (finding(),), "c": (finding("file", 1.0, 0),)}
     found["d"] = (finding(confidence=0.95),)
     doubts = {"a": 0.02, "b": 0.4, "f": 0.01}
     rows = rank.ordered(list("abcdef"), {case: judged(doubt) for case, doubt in doubts.items()}, found)
@@ -41,13 +41,16 @@ def test_without_a_judge_the_checks_rank() -> None:
     assert [(row.case, row.doubt) for row in rows] == [("b", 0.8), ("a", 0.3), ("c", 0.0)]
 
 
-@pytest.mark.parametrize(("doubts", "trusted", "redrawn"), [([0.3] * 9, False, 0), ([0.3] * 9, True, 9)])
+@pytest.mark.parametrize(
+    ("doubts", "kind", "redrawn"),
+    [([0.3] * 9, "cross", 0), ([0.3] * 9, "reviewed", 9), ([0.3, *[0.01] * 9], "nnunet", 0)],
+)
 def test_where_most_differ_only_a_judge_of_reviewed_labels_redraws(
-    doubts: Sequence[float], trusted: bool, redrawn: int
+    doubts: Sequence[float], kind: str, redrawn: int
 ) -> None:
     names = [str(n) for n in range(len(doubts))]
     rows = rank.ordered(
-        names, {n: judged(d) for n, d in zip(names, doubts, strict=True)}, dict.fromkeys(names, ()), trusted
+        names, {n: judged(d) for n, d in zip(names, doubts, strict=True)}, dict.fromkeys(names, ()), kind
     )
     assert sum(row.hint == "redraw" for row in rows) == redrawn
 

@@ -89,8 +89,7 @@ def audit(asked: Asked) -> Audit:
             label = given_label(case, asked.dataset)
             image = aligned(read_image(case.images), label, str(case.images[0]), str(case.label))
             edges.add(image.array, label.array, label.geometry.spacing_mm)
-    trusted = asked.judge is not None and asked.judge.kind == "reviewed"
-    rows = rank.ordered([case.name for case in cases], judged, found, trusted)
+    rows = rank.ordered([case.name for case in cases], judged, found, asked.judge.kind if asked.judge else "")
     whole = _whole(asked, rows, judged, edges.verdicts()) | {"seconds": round(time.monotonic() - start, 2)}
     done = Audit(asked.folder, about.model_copy(update=whole), tuple(rows))
     store.write_rows(done.folder, rows)
