@@ -63,9 +63,9 @@ def ordered(
     Where a judge saw a case its doubt is the judge's; cases that no judge saw follow in the order of their checks, of
     which the surest is their doubt where nobody judged anything. A label that cannot be used at all comes first.
 
-    kind: of the judge. Only networks trained for it may redraw: those of reviewed labels wherever they differ, those of a
-    cross-fit where that is out of the ordinary. Judges from elsewhere, that had not learnt from the labels, harmed right
-    ones (a tenth of Dice on untouched dermoscopy).
+    kind: of the judge. Only networks trained for it may redraw: those of reviewed labels wherever they differ, those of
+    a cross-fit where that is out of the ordinary. Judges from elsewhere, that had not learnt from the labels, harmed
+    right ones (by a tenth of Dice on untouched dermoscopy).
     """
     checks = {case: suspicion(found[case]) for case in cases}
     broken = {case for case in cases if any(f.kind == "file" and f.confidence == 1 for f in found[case])}
