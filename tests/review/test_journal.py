@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import json
+import time
+from contextlib import suppress
+from multiprocessing import Pipe, get_context
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +57,78 @@ def test_a_torn_line_is_left_out_wherever_it_tore(tmp_path: Path) -> None:
             journal = Journal(tmp_path, "x")
             journal.append("a", "done", SHA)
             assert read(tmp_path)[:-1] == whole[:kept]
+
+
+class FullDisk(io.FileIO):
+    """A file on a disk with room for a few bytes more."""
+
+    left = 60
+
+    def write(self, content: Any) -> int:
+        if not self.left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        part = bytes(content)[: self.left]
+        self.left -= len(part)
+        return super().write(part)
+
+
+def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+    """What was half written is gone, and the journal goes on, with a shorter line too, once there is room."""
+    journal = talk(tmp_path)
+    before = (tmp_path / FILE).read_bytes()
+    room, journal.file = journal.file, FullDisk(tmp_path / FILE, "r+")
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space"):
+            journal.append("a", "stroke", SHA, axis=0, index=0, runs=((0, 0, 1, 1),) * 99)
+        assert (tmp_path / FILE).read_bytes() == before
+    journal.file = room
+    assert journal.append("a", "open", SHA).n == 5
+    assert read(tmp_path) == journal.events
+
+
+def speak(folder: Path, told: Any) -> None:
+    journal = Journal(folder, "r")
+    while True:
+        told.send(journal.append("a", "stroke", SHA, axis=0, index=0, runs=((0, 0, 1, 1),) * 99).n)
+
+
+def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+    for wait_s in (0.0, 0.01, 0.02):
+        ear, mouth = Pipe(duplex=False)
+        speaker = get_context("fork").Process(target=speak, args=(tmp_path, mouth))
+        speaker.start()
+        mouth.close()
+        last = ear.recv()
+        time.sleep(wait_s)
+        speaker.kill()
+        speaker.join()
+        with suppress(EOFError):
+            while True:
+                last = ear.recv()
+        written = [event.n for event in read(tmp_path)]
+        assert written == list(range(1, len(written) + 1))
+        assert len(written) - last in (0, 1)  # one more may be on the disk, and the word of it lost
+
+
+def test_a_comment_can_be_taken_out_again(tmp_path: Path) -> None:
+    journal = talk(tmp_path)
+    journal.append("b", "comment", SHA, comment="")
+    assert not journal.of("b").comments[None]
+    journal.append("b", "undo", SHA, names=journal.of("b").undo)
+    assert journal.of("b").comments[None] == "who drew this?"
+
+
+def test_each_line_is_strict_json(tmp_path: Path) -> None:
+    journal = talk(tmp_path)
+    for seconds in (float("inf"), float("nan"), -1):
+        with pytest.raises(ValueError, match="seconds"):
+            journal.append("a", "verdict", SHA, finding="a:1", verdict="accepted", seconds=seconds)
+
+    def never(word: str) -> None:
+        raise AssertionError(word)
+
+    for line in (tmp_path / FILE).read_text("utf-8").splitlines():
+        assert json.loads(line, parse_constant=never)["label"] == SHA
 
 
 def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
@@ -140,6 +218,25 @@ def test_a_picture_is_one_slice_and_the_ignore_value_is_nobodys(tmp_path: Path) 
     journal.append("b", "stroke", audit.about.files["b"][0], axis=0, index=0, runs=((0, 2, 4, 3),))
     label = edit.current(audit, "b", journal.of("b")).array
     assert label[0].tolist() == [0, 0, -1, -1, 0, 0, 0, 0, 0, 0]
+
+
+def test_a_suggestion_that_was_accepted_and_is_gone_is_refused(tmp_path: Path) -> None:
+    audit = make_audit(tmp_path, (8, 8, 8))
+    journal = Journal(audit.folder, "r")
+    journal.append("a", "verdict", audit.about.files["a"][0], finding=audit.findings("a")[0].id, verdict="accepted")
+    audit.file("suggestions", "a").unlink()
+    with pytest.raises(InputError, match=r"suggestions/a\.nii\.gz or its numbers are gone"):
+        edit.current(audit, "a", journal.of("a"))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_journal_that_spoke_of_another_label_is_refused(tmp_path: Path, order: int) -> None:
+    audit = make_audit(tmp_path, (8, 8))
+    journal = Journal(audit.folder, "r")
+    for sha in (SHA, audit.about.files["a"][0])[::order]:
+        journal.append("a", "stroke", sha, axis=0, index=0, runs=((0, 0, 1, 1),))
+    with pytest.raises(InputError, match="another label of a"):
+        edit.current(audit, "a", journal.of("a"))
 
 
 def test_a_label_that_changed_is_refused(tmp_path: Path) -> None:

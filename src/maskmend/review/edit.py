@@ -53,14 +53,19 @@ def current(audit: Audit, case: str, state: CaseState, given: Picture | None = N
     """The label as it stands: (*S) on the given one's grid, IGNORE where nobody annotated.
 
     Raises:
-        InputError: the given label changed since the audit, or the journal speaks of another one.
+        InputError: the given label changed since the audit, or the journal speaks of another one; what was accepted
+            is gone.
     """
     given = given or audit.given(case)
     check_same(audit, case, state)
     label = given.array.copy()
-    numbers, suggested = audit.map("findings", case), audit.map("suggestions", case)
-    if state.accepted and numbers is not None and suggested is not None:
-        accepted = [f.number for f in audit.findings(case) if f.id in state.accepted and f.suggested]
+    if accepted := [f.number for f in audit.findings(case) if f.id in state.accepted and f.suggested]:
+        numbers, suggested = audit.map("findings", case), audit.map("suggestions", case)
+        if numbers is None or suggested is None:
+            raise InputError(
+                f"{audit.file('suggestions', case)} or its numbers are gone, and some of it was accepted; put them "
+                "back, or audit the data set again with `maskmend audit`."
+            )
         label = taken(label, suggested, numbers, accepted).astype(label.dtype)
     volume = planes(label)
     for stroke in state.strokes:
@@ -72,7 +77,7 @@ def current(audit: Audit, case: str, state: CaseState, given: Picture | None = N
 
 def check_same(audit: Audit, case: str, state: CaseState) -> None:
     """Raises InputError where the journal speaks of another label than the audit."""
-    if state.label is not None and state.label != audit.about.files[case][0]:
+    if not state.labels <= {audit.about.files[case][0]}:
         raise InputError(
             f"{audit.folder / 'review.jsonl'} speaks of another label of {case} than the one that was audited; put "
             "that label back, or review the case in a new audit."

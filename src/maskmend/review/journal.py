@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -43,7 +44,7 @@ class Event(Record):
     label: str
     finding: str | None = None
     verdict: Verdict | None = None
-    seconds: float | None = None
+    seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
     shown: str | None = None
     comment: str | None = None
     axis: int | None = None
@@ -59,7 +60,8 @@ class CaseState:
     """What was said and drawn of one case so far.
 
     verdicts: of each finding the last event about it. strokes: in order. done: whether she is done with the case.
-    undo, redo: the events that would be taken back, or done again; None if there are none.
+    undo, redo: the events that would be taken back, or done again; None if there are none. labels: sha256 of each given
+    label that was spoken of.
     """
 
     verdicts: Mapping[str, Event] = field(default_factory=dict)
@@ -68,7 +70,7 @@ class CaseState:
     done: Event | None = None
     undo: int | None = None
     redo: int | None = None
-    label: str | None = None
+    labels: frozenset[str] = frozenset()
     begun: bool = False
 
     @property
@@ -96,8 +98,8 @@ def state(events: Sequence[Event]) -> CaseState:
             verdicts[event.finding] = event
         if event.do == "stroke":
             strokes.append(event)
-        if event.comment:
-            comments[event.finding] = event.comment
+        if event.comment or event.do == "comment":
+            comments[event.finding] = event.comment or ""
     ends = [event for event in events if event.do in ("done", "reopen")]
     return CaseState(
         verdicts=verdicts,
@@ -106,7 +108,7 @@ def state(events: Sequence[Event]) -> CaseState:
         done=ends[-1] if ends and ends[-1].do == "done" else None,
         undo=live[-1].n if live else None,
         redo=undone[-1].n if undone else None,
-        label=events[-1].label if events else None,
+        labels=frozenset(event.label for event in events),
         begun=any(event.do != "open" for event in events),
     )
 
@@ -165,12 +167,13 @@ class Journal:
         self.path, self.reviewer = folder / FILE, reviewer
         found = list(_lines(self.path))
         self.events = [event for event, _ in found]
+        self.end = found[-1][1] if found else 0
         try:
-            self.file = self.path.open("r+b" if self.path.exists() else "w+b")
+            self.file = self.path.open("r+b" if self.path.exists() else "x+b", buffering=0)
+            self.file.truncate(self.end)
+            _settle(folder)
         except OSError as error:
             raise InputError(f"{self.path} cannot be written ({error.strerror}); check the folder.") from error
-        self.end = found[-1][1] if found else 0
-        self.file.truncate(self.end)
 
     def append(self, case: str, do: Do, label: str, **said: Any) -> Event:
         """Write one event, and return when it is on the disk.
@@ -181,18 +184,26 @@ class Journal:
         n = self.events[-1].n + 1 if self.events else 1
         at = datetime.now(UTC).isoformat(timespec="seconds")
         event = Event(n=n, at=at, reviewer=self.reviewer, case=case, do=do, label=label, **said)
-        line = json.dumps(event.model_dump(mode="json", exclude_none=True), ensure_ascii=False) + "\n"
+        content = event.model_dump(mode="json", exclude_none=True)
+        line = json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
         try:
-            self.file.seek(self.end)
-            self.file.write(line.encode("utf-8"))
-            self.file.flush()
-            os.fsync(self.file.fileno())
+            self._write(line)
         except OSError:
-            self.file.truncate(self.end)
+            with suppress(OSError):  # it is cut off before the next line, at the latest
+                self.file.truncate(self.end)
             raise
-        self.end += len(line.encode("utf-8"))
+        self.end += len(line)
         self.events.append(event)
         return event
+
+    def _write(self, line: bytes) -> None:
+        """The line alone behind what was acknowledged, on the disk."""
+        self.file.truncate(self.end)
+        self.file.seek(self.end)
+        rest = memoryview(line)
+        while rest:  # a disk that is nearly full takes a part
+            rest = rest[self.file.write(rest) :]
+        os.fsync(self.file.fileno())
 
     def of(self, case: str) -> CaseState:
         return state([event for event in self.events if event.case == case])
@@ -201,4 +212,11 @@ class Journal:
         self.file.close()
 
 
-DOS: tuple[str, ...] = get_args(Do)
+def _settle(folder: Path) -> None:
+    """That there is a new file in it is on the disk too; not every system can open a folder for that."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
