@@ -27,6 +27,7 @@ from . import rank, store
 from .checks import Look, given_label, look_at, read_given
 from .edges import Offset, Profiles
 from .findings import by_model
+from .parts import around
 from .population import compare
 from .rank import Judged
 from .report import write_report
@@ -35,6 +36,8 @@ from .store import About, Audit, Doubted, Finding, Judge
 from .suggest import joined
 
 Array = NDArray[Any]
+NOTHING = 0.01
+"""Probability of anything but background that is none."""
 OF_EDGES = 200
 """Cases whose images are asked where their edges are."""
 
@@ -150,13 +153,21 @@ def _case(
 def judge(
     prob: NDArray[np.float32], label: Array, labels: Mapping[str, int], spread: float | None
 ) -> tuple[Judged, dict[str, Array]]:
-    """What probabilities (K, *S) say of a label (*S), and what is drawn of it: the judge's own mask, and the doubt."""
-    p, y = torch.from_numpy(prob).unsqueeze(0), torch.from_numpy(label.astype(np.int64)).unsqueeze(0)
-    mask = np.where(label < 0, label, prob.argmax(0)).astype(label.dtype)
+    """What probabilities (K, *S) say of a label (*S), and what is drawn of it: the judge's own mask, and the doubt.
+
+    Only the box is looked at in which anything is given, or not quite surely background: beyond, there is no doubt.
+    """
+    mask = np.stack([plane.argmax(0) for plane in np.moveaxis(prob, 1, 0)]).astype(label.dtype)
+    np.copyto(mask, label, where=label < 0)
+    doubted = (label != 0) | (prob[0] < 1 - NOTHING)
+    box = around(doubted) if doubted.any() else tuple(slice(0, 1) for _ in label.shape)
+    p = torch.from_numpy(np.ascontiguousarray(prob[(slice(None), *box)])).unsqueeze(0)
+    y = torch.from_numpy(label[box].astype(np.int64)).unsqueeze(0)
     (wrong,), (voxels,) = doubts.wrong(p, y)
     scores = {name: float(getattr(doubts, name)(p, y)) for name in ("margin", "softmin", "cross_entropy", "certainty")}
-    agreement = [dice(counts) for counts in overlap(mask, label, range(1, len(prob))).values() if not counts.empty]
-    names = store.class_names(labels)
+    agreement = [dice(c) for c in overlap(mask[box], label[box], range(1, len(prob))).values() if not c.empty]
+    names, doubt = store.class_names(labels), np.zeros(label.shape, np.uint8)
+    doubt[box] = np.rint(255 * doubts.voxels(p, y)[0].numpy())
     verdict = Judged(
         doubt=float(doubts.regret(p, y)),
         certainty=scores["certainty"],
@@ -165,7 +176,7 @@ def judge(
         wrong={names[k]: float(wrong[k]) for k in range(1, len(prob))},
         voxels={names[k]: int(voxels[k]) for k in range(1, len(prob))},
     )
-    return verdict, {"predicted": mask, "doubt": np.rint(255 * doubts.voxels(p, y)[0].numpy()).astype(np.uint8)}
+    return verdict, {"predicted": mask, "doubt": doubt}
 
 
 def _whole(
