@@ -43,6 +43,8 @@ OPTIM = ("optim.name=adam", "optim.lr=0.003", "optim.schedule=poly")
 """How a network learns in so few steps; by SGD, as methods do by default, it ranked wrong labels worse."""
 PLAIN = ("method.loss=both", "network.norm=instance")
 """Of the default method and network, as measured."""
+BELIEVED = 3
+"""How much longer networks of reviewed labels learn: these may be known by heart."""
 CLEAN = 0.25
 """Share of each batch that reviewed cases have."""
 ENOUGH = 4
@@ -144,7 +146,8 @@ class Crossing:
         """The networks of a plan, trained as far as they are not, and ready to judge."""
         cfg = self.config
         method = cfg.method or "supervised"
-        words = [self._words(number, part, reviewed) for number, part in enumerate(plan.parts)]
+        often = BELIEVED if plan.kind == "reviewed" else 1
+        words = [self._words(number, part, reviewed, often) for number, part in enumerate(plan.parts)]
         key = digest([plan.kind, method, words, self._learnt(plan, reviewed)])[:12]
         data = self._write_data(self.folder / key / "data", plan.parts, reviewed)
         tasks = [Training(data.parent, f"network_{n}", data, method, each) for n, each in enumerate(words)]
@@ -159,13 +162,14 @@ class Crossing:
         ]
         return Several(tuple(judges))
 
-    def _words(self, fold: int, part: frozenset[str], reviewed: Reviewed) -> tuple[str, ...]:
-        """The settings of a network: its fold, how long, and a share of each batch for what may be believed."""
+    def _words(self, fold: int, part: frozenset[str], reviewed: Reviewed, often: int) -> tuple[str, ...]:
+        """The settings of a network: its fold, how long (``often`` times as long as a network of given labels), and a
+        share of each batch for what may be believed."""
         how = self.config.overrides if self.config.method else (*PLAIN, *self.config.overrides)
         run = configs.load_config(None, self.config.method or "supervised", how)
         rows, cases = sum(run.train.batch.values()), len(self.usable)
         learns = cases - cases // self.config.folds  # as many steps for every network, of however few labels
-        words = [*OPTIM, f"fold={fold}", f"train.epochs={visits(learns)}", f"train.steps={-(-learns // rows)}"]
+        words = [*OPTIM, f"fold={fold}", f"train.epochs={often * visits(learns)}", f"train.steps={-(-learns // rows)}"]
         clean = {case.name for case in self.dataset.train if case.trust is Trust.CLEAN} | set(reviewed)
         if rows > 1 and part & clean and part - clean:
             trusted = max(1, round(CLEAN * rows))
