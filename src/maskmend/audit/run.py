@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from .. import __version__
 from ..data.align import aligned
 from ..data.dataset import Case, Dataset
-from ..data.formats import Picture, read_image
+from ..data.formats import read_image
+from ..data.geometry import Geometry
 from ..functional import doubt as doubts
 from ..metrics import dice, mean_sd, overlap
 from ..progress import track
@@ -127,9 +128,9 @@ def _case(
     Where the mask as a whole is doubted, every difference from the judge's is a finding, however thin.
     """
     if asked.looks[case.name].broken:
-        nothing = np.zeros((1,) * about.dims, np.int16)
-        findings, _, _ = joined(case.name, nothing, doubted, about.labels, Picture(nothing, _nowhere(about)).geometry)
-        store.write_case(asked.folder, about, case.name, findings, {}, _nowhere(about))
+        nothing, nowhere = np.zeros((1,) * about.dims, np.int16), Geometry((1.0,) * about.dims)
+        findings, _, _ = joined(case.name, nothing, doubted, about.labels, nowhere)
+        store.write_case(asked.folder, about, case.name, findings, {}, nowhere)
         return findings, None
     assert case.label is not None
     label = read_given(case.label, about.ignore)
@@ -214,9 +215,3 @@ def _whole(
 
 def _known_mm(asked: Asked) -> bool:
     return any(look.geometry.known for look in asked.looks.values() if look.geometry)
-
-
-def _nowhere(about: About) -> Any:
-    from ..data.geometry import Geometry
-
-    return Geometry((1.0,) * about.dims)

@@ -30,8 +30,6 @@ from ..runs.execute import check_engine
 
 SHOWN = 10
 """Cases in the printed table."""
-REMEMBERED = ("runs", "nnunet", "predictions", "cross", "tolerance_mm", "checks")
-"""What ``again`` takes from the audit before, where it is not told."""
 
 
 @dataclass(frozen=True)
