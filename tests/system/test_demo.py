@@ -25,7 +25,7 @@ from maskmend.verbs.demo import CEILING, MARKER, MENDED, PLAIN, ROBUST, DemoConf
 from maskmend.verbs.demo_loop import Loop, to_review
 from maskmend.verbs.picture import Panel, Row, write_picture
 
-TINY = DemoConfig(train=10, test=3, size=32, epochs=1, judge_epochs=1, jobs=0)
+TINY = DemoConfig(train=10, test=3, size=32, epochs=1, wrong=1.0, judge_epochs=1, jobs=0)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,8 @@ def test_each_learns_from_its_own_masks_with_one_budget(made: DemoResult) -> Non
     assert all({**run, "method": 0} == {**runs[PLAIN], "method": 0} for run in runs.values())
     assert runs[ROBUST]["method"]["tau"] == pytest.approx(made.tau, abs=1e-4)
     assert made.tau == wrong_share(open_dataset(made.folder / "noisy"))
-    assert 0.01 < made.tau < 0.2
+    assert 0.001 < made.tau < 0.2
+    assert sum(dice < 1 for dice in made.masks["wrong"].case_means().values()) == round(TINY.wrong * TINY.train)
 
 
 @pytest.mark.slow

@@ -60,6 +60,7 @@ class DemoConfig(Config):
     epochs: int = Field(32, ge=1)
     judge_epochs: int = Field(32, ge=1, description="epochs of each network that judges the masks")
     jobs: int | None = Field(None, ge=0, description="such networks trained at a time; by default one a core")
+    wrong: float = Field(0.4, gt=0, le=1, description="share of the training masks that are spoilt")
     noise_steps: int = Field(110, ge=0, description="Markov steps; half of GSD-Net's S_R, for half its image size")
     seed: int = 0
 
@@ -177,7 +178,7 @@ def demo(output: Path = Path("demo"), device: str = "auto", config: DemoConfig =
     scores[MENDED] = _learn(output, looped.masks, MENDED, config.words(MENDED, tau), device)
     masks = {name: evaluate(place / "labelsTr", phantoms / "labelsTr") for name, place in places.items()}
     result = DemoResult(output, masks, tau, scores, looped, time.monotonic() - start)
-    title = "Left: masks that a model learnt from. Right: what it draws on new images"
+    title = "Left: masks that a model learnt from, the worst ones. Right: what it draws on new images"
     write_picture(_rows(result, open_dataset(phantoms), places), result.picture, title)
     return result
 
@@ -209,8 +210,20 @@ def _clear(output: Path) -> None:
 def _spoil(phantoms: Path, noisy: Path, config: DemoConfig) -> None:
     parameters = {"steps": config.noise_steps, "preference": 0.2, "variance": 0.05}
     words = [f"{name}={value}" for name, value in parameters.items()]
-    show("simulate", phantoms, "-o", noisy, "--noise", "markov", *words, "--seed", config.seed)
-    simulate(phantoms, noisy, "markov", parameters, seed=config.seed)
+    show(
+        "simulate",
+        phantoms,
+        "-o",
+        noisy,
+        "--noise",
+        "markov",
+        *words,
+        "--fraction",
+        config.wrong,
+        "--seed",
+        config.seed,
+    )
+    simulate(phantoms, noisy, "markov", parameters, config.wrong, config.seed)
 
 
 def _learn(output: Path, dataset: Path, training: Training, words: list[str], device: str) -> Summary:
@@ -236,7 +249,7 @@ def _rows(result: DemoResult, phantoms: Dataset, places: Mapping[Masks, Path]) -
         left = _panels(worst, places[training.masks] / "labelsTr", masks)
         right = _panels(phantoms.test[:SHOWN], answers, summary.case_means())
         words = f"{training.method}\non {training.masks} masks\nDice {100 * result.dice(training):.1f}"
-        rows.append(Row(words, (*left, *right)))
+        rows.append(Row(words, (*left, None, *right)))
     return rows
 
 

@@ -14,8 +14,8 @@ from ..data.formats import read_image, read_label, replacing
 
 TRUE, DRAWN = "#56b4e9", "#e69f00"
 """Sky blue and orange, which colour-blind eyes tell apart."""
-SIDE = 1.65
-"""Of one panel, in inches."""
+SIDE, GAP = 1.65, 0.2
+"""Of one panel, in inches; and how wide a gap is beside it."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Row:
-    """Panels side by side, and the words before them."""
+    """Panels side by side, and the words before them; None is a gap, in all rows at one place."""
 
     words: str
-    panels: tuple[Panel, ...]
+    panels: tuple[Panel | None, ...]
 
 
 def panel(image: Path, truth: Path, drawn: Path, dice: float) -> Panel:
@@ -50,17 +50,18 @@ def write_picture(rows: Sequence[Row], path: Path, title: str) -> None:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    columns = max(len(row.panels) for row in rows)
-    figure = Figure(figsize=(SIDE * columns + 0.9, (SIDE + 0.2) * len(rows) + 0.7), layout="constrained")
-    grid = figure.subplots(len(rows), columns, squeeze=False)
+    widths = [GAP if shown is None else 1.0 for shown in max((row.panels for row in rows), key=len)]
+    figure = Figure(figsize=(SIDE * sum(widths) + 0.9, (SIDE + 0.2) * len(rows) + 0.7), layout="constrained")
+    grid = figure.subplots(len(rows), len(widths), squeeze=False, width_ratios=widths)
     for row, line in zip(rows, grid, strict=True):
         for axes, shown in zip(line, row.panels, strict=False):
-            _draw(axes, shown)
+            if shown is not None:
+                _draw(axes, shown)
         for axes in line:
             axes.set(xticks=[], yticks=[], frame_on=False)
         line[0].set_ylabel(row.words, fontsize=9)
     handles = [Line2D([], [], color=colour) for colour in (TRUE, DRAWN)]
-    figure.legend(handles, ["true outline", "given or predicted outline"], loc="outside lower center", ncols=2)
+    figure.legend(handles, ["true outline", "the mask, or what the model draws"], loc="outside lower center", ncols=2)
     figure.suptitle(title, fontsize=11)
     with replacing(path) as part:
         figure.savefig(part, dpi=100)
