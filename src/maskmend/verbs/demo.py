@@ -31,7 +31,7 @@ MARKER = ".maskmend-demo"
 """Lies in every folder that the demo made, and in no other."""
 MADE = ("phantoms", "noisy", "runs", "predictions", "audit", "mended", "picture.png")
 SHOWN = 3
-"""Training images in a row of the picture, the worst masks; and test images, the first ones."""
+"""Training images in a row of the picture, and test images: these are the first ones, not chosen ones."""
 Masks = Literal["true", "wrong", "mended"]
 
 
@@ -178,7 +178,7 @@ def demo(output: Path = Path("demo"), device: str = "auto", config: DemoConfig =
     scores[MENDED] = _learn(output, looped.masks, MENDED, config.words(MENDED, tau), device)
     masks = {name: evaluate(place / "labelsTr", phantoms / "labelsTr") for name, place in places.items()}
     result = DemoResult(output, masks, tau, scores, looped, time.monotonic() - start)
-    title = "Left: masks that a model learnt from, the worst ones. Right: what it draws on new images"
+    title = "Left: masks that a model learnt from, the worst that nobody reviewed. Right: what it draws on new images"
     write_picture(_rows(result, open_dataset(phantoms), places), result.picture, title)
     return result
 
@@ -239,9 +239,10 @@ def _learn(output: Path, dataset: Path, training: Training, words: list[str], de
 
 
 def _rows(result: DemoResult, phantoms: Dataset, places: Mapping[Masks, Path]) -> list[Row]:
-    """A row a training: the masks that it learnt from, where the wrong ones are worst, and its answers to the first
-    test images."""
-    worst = sorted(phantoms.train, key=lambda case: result.masks["wrong"].case_means()[case.name])[:SHOWN]
+    """A row a training: the masks that it learnt from, where those that nobody reviewed are worst, and its answers to
+    the first test images."""
+    given, reviewed = result.masks["wrong"].case_means(), result.loop.reviewed
+    worst = sorted(phantoms.train, key=lambda case: (case.name in reviewed, given[case.name]))[:SHOWN]
     rows = []
     for training, summary in result.scores.items():
         masks = result.masks[training.masks].case_means()
