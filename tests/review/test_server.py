@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import pytest
 
 from maskmend.audit.store import Audit
 from maskmend.data.formats import read_label
-from maskmend.review.journal import read
+from maskmend.review import session, views
+from maskmend.review.journal import Journal, read
 from maskmend.review.server import running
 from tests.review.made import boxes, make_audit
 
@@ -197,6 +200,64 @@ def test_every_answer_is_for_this_page_alone(client: Client) -> None:
             ("x-content-type-options", "nosniff"), ("cache-control", "no-store"), ("referrer-policy", "no-referrer"),
         ):  # fmt: skip
             assert headers[name] == value
+
+
+def test_what_was_drawn_lies_beside_as_it_is_now(client: Client) -> None:
+    path = client.audit.file("drawn", "b")
+    client.say("b", do="stroke", axis=0, index=0, runs=[[0, 0, 3, 1]])
+    client.say("b", do="done")
+    assert (read_label(path).array[0, 0, :4] == [1, 1, 1, 0]).all()
+    assert client.say("b", do="undo")[0] == 409, "it is done"
+    client.say("b", do="stroke", axis=0, index=0, runs=[[0, 3, 4, 2]])
+    assert (read_label(path).array[0, 0, :4] == [1, 1, 1, 2]).all()
+    client.say("b", do="reopen")
+    for _ in range(2):
+        client.say("b", do="undo")
+    client.say("b", do="done")
+    assert not path.exists(), "it is the given label again"
+
+
+def test_a_full_disk_is_told_and_the_same_event_can_be_sent_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stroke = {"do": "stroke", "axis": 0, "index": 0, "runs": [[0, 0, 3, 1]], "key": "0" * 32}
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as on:
+        on.setattr(Journal, "_write", full)
+        assert client.say("a", **stroke) == (507, {"error": "not saved: No space left on device"})
+    assert not client.planes("a", 0, 0)[3].any()
+    assert client.say("a", **stroke)[0] == 200
+    assert client.planes("a", 0, 0)[3].sum() == 3
+
+
+def test_what_nobody_foresaw_is_told_as_a_sentence(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(views, "load", fails)
+    status, headers, content = client.ask("GET", "/api/case/a")
+    assert (status, json.loads(content)) == (500, {"error": "not read: MemoryError"})
+    assert headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"[" * 100_000, b'{"do":"open","seconds":Infinity}', b"\xff",
+                                  b'{"do":"comment","comment":"\\ud800"}', b'{"do":"open","axis":true}'])  # fmt: skip
+def test_a_body_that_is_no_event(client: Client, body: bytes) -> None:
+    status, _, content = client.ask("POST", "/api/case/a/events", body)
+    assert status == 422
+    assert json.loads(content)["error"]
+    assert not read(client.audit.folder)
+
+
+def test_a_thumbnail_is_made_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list[str]()
+    monkeypatch.setattr(session, "thumbnail", lambda _, case: made.append(case) or b"png")
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: client.ask("GET", "/api/case/a/thumbnail")[2], range(4)))
+    assert (answers, made) == ([b"png"] * 4, ["a"])
 
 
 def test_a_hidden_suggestion_is_not_told(tmp_path: Path) -> None:

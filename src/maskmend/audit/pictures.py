@@ -21,7 +21,7 @@ from .store import Audit, Finding
 
 __all__ = [
     "BLANK", "GIVEN", "OTHER", "Mark", "Outline", "Shown", "Sliced", "is_ct", "letters_of", "of_case", "outlined",
-    "picture", "shown_image", "sides", "sliced", "thumbnail", "window",
+    "picture", "sample", "shown_image", "sides", "sliced", "thumbnail", "window",
 ]  # fmt: skip
 
 MARGIN = 0.35
@@ -33,6 +33,8 @@ BLANK = 40
 PLANES = {"IS": "axial", "AP": "coronal", "LR": "sagittal"}
 """Of the letters at the ends of the axis that a plane lies across: its name; axes come in this order from top and left
 to right."""
+SAMPLE = 100_000
+"""Voxels that a window is chosen by."""
 TOLD = 6
 """Findings that are numbered in a picture, and spelt out beside it."""
 
@@ -150,14 +152,21 @@ def _around(marked: Array) -> Box:
 
 def window(image: Array) -> tuple[float, float]:
     """The least and the largest value that are shown of a channel: its 1st and 99th percentile; of CT, soft tissue."""
-    part = image.ravel()[:: max(1, image.size // 100_000)].astype(np.float32)
-    part = part[np.isfinite(part)]
+    part = sample(image)
     if is_ct(part):
         return -160.0, 240.0
     if not part.size:
         return 0.0, 1.0
     low, high = (float(v) for v in np.percentile(part, [1, 99]))
     return low, max(high, low + 1e-6)
+
+
+def sample(image: Array) -> Array:
+    """Values of an image, drawn at random: of voxels in regular steps, all may lie in one column."""
+    some = np.random.default_rng(0).integers(0, image.size, SAMPLE) if image.size > SAMPLE else slice(None)
+    part = image.flat[some].astype(np.float32)
+    finite: Array = part[np.isfinite(part)]
+    return finite
 
 
 def is_ct(values: Array) -> bool:

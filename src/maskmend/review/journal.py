@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo
 
 from ..audit.records import Record
 from ..config import parse
@@ -32,27 +32,37 @@ Run = tuple[int, int, int, int]
 """[row, from, to, value] in voxels of a plane, ``to`` not included."""
 
 
-class Event(Record):
-    """One line. label: sha256 of the given label it speaks of. names: the event that is undone or done again. key: what
-    the page calls it, so that it is written once however often it is sent."""
+class Said(Record):
+    """What a person says of a case. key: what the page calls it, so that it is written once however often it is sent.
+    seconds: she looked at it. shown: what she saw of a suggestion meanwhile."""
+
+    do: Do
+    key: str | None = Field(None, max_length=64)
+    finding: str | None = Field(None, max_length=400)
+    verdict: Verdict | None = None
+    seconds: float | None = Field(None, ge=0)
+    shown: Literal["given", "suggestion", "both"] | None = None
+    comment: str | None = Field(None, max_length=2000)
+    axis: int | None = None
+    index: int | None = None
+    runs: tuple[Run, ...] | None = None
+    tool: str | None = Field(None, max_length=40)
+
+    @classmethod
+    def _kinds_of(cls, info: ValidationInfo) -> set[Any]:
+        """There are many runs, and each is held against the label's shape before it is drawn."""
+        return set() if info.field_name == "runs" else super()._kinds_of(info)
+
+
+class Event(Said):
+    """One line. label: sha256 of the given label it speaks of. names: the event that is undone or done again."""
 
     n: int = Field(ge=1)
     at: str
     reviewer: str
     case: str
-    do: Do
     label: str
-    finding: str | None = None
-    verdict: Verdict | None = None
-    seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
-    shown: str | None = None
-    comment: str | None = None
-    axis: int | None = None
-    index: int | None = None
-    runs: tuple[Run, ...] | None = None
-    tool: str | None = None
     names: int | None = None
-    key: str | None = Field(None, max_length=64)
 
 
 @dataclass(frozen=True)
@@ -184,7 +194,7 @@ class Journal:
         n = self.events[-1].n + 1 if self.events else 1
         at = datetime.now(UTC).isoformat(timespec="seconds")
         event = Event(n=n, at=at, reviewer=self.reviewer, case=case, do=do, label=label, **said)
-        content = event.model_dump(mode="json", exclude_none=True)
+        content = {"n": n} | event.model_dump(mode="json", exclude_none=True)
         line = json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
         try:
             self._write(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,8 +23,8 @@ from ..audit.store import open_audit
 from ..config import parse
 from ..errors import InputError
 from .guard import Guard, new_token
-from .journal import Journal
-from .session import Refused, Said, Session
+from .journal import Journal, Said
+from .session import Refused, Session
 
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 HOST = "127.0.0.1"
@@ -68,7 +69,7 @@ def application(session: Session, token: str, port: int, finish: Callable[[], No
         Route("/api/finish", end, methods=["POST"]),
     ]
     handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = dict.fromkeys(
-        (Refused, InputError, OSError, 404, 405), _told
+        (Refused, InputError, OSError, Exception, 404, 405), _told
     )
     return Guard(Starlette(routes=routes, exception_handlers=handlers), token, port)
 
@@ -102,11 +103,13 @@ def _ending(name: str) -> str:
 
 
 async def _told(request: Request, error: Exception) -> Response:
-    status = getattr(error, "status", getattr(error, "status_code", 422))
+    """Every error as one sentence. What a person may try again has a status from 500 on."""
+    status = getattr(error, "status", getattr(error, "status_code", 422 if isinstance(error, InputError) else 500))
     sentence = str(getattr(error, "detail", error))
-    if isinstance(error, OSError):
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        status, sentence = (507 if full else 500), f"not saved: {error.strerror or error}"
+    if status == 500:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        status, what = 507 if full else 500, "not saved" if request.method == "POST" else "not read"
+        sentence = f"{what}: {getattr(error, 'strerror', None) or sentence or type(error).__name__}"
     return JSONResponse({"error": sentence}, status)
 
 
@@ -164,9 +167,7 @@ def _superpixels(session: Session, request: _With) -> Response:
 
 
 def _thumbnail(session: Session, request: _With) -> Response:
-    from ..audit.pictures import thumbnail
-
-    return Response(thumbnail(session.audit, request.case), media_type="image/png")
+    return Response(session.thumbnail(request.case), media_type="image/png")
 
 
 PARTS: dict[str, Handler] = {
@@ -177,14 +178,12 @@ PARTS: dict[str, Handler] = {
 def _say(session: Session, request: _With) -> Response:
     try:
         said = parse(Said, _json(request.body))
-    except (ValueError, InputError) as error:
+    except (ValueError, RecursionError, InputError) as error:
         raise Refused(422, f"this cannot be read: {error}") from None
     return JSONResponse(session.say(request.case, said))
 
 
 def _json(body: bytes) -> Any:
-    import json
-
     found = json.loads(body)
     if not isinstance(found, dict):
         raise ValueError("it should be an object")

@@ -7,37 +7,21 @@ import io
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from threading import RLock
-from typing import Any, Literal
+from threading import Lock, RLock
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
-from ..audit.records import KINDS, Record
-from ..audit.store import Audit
+from ..audit.pictures import thumbnail
+from ..audit.records import KINDS
+from ..audit.store import Audit, stored
 from ..data.formats import write_label
 from ..errors import InputError
 from ..functional.rng import case_rng
 from . import effort, journal, views
-from .edit import check_same, check_stroke, current
-from .journal import CaseState, Event, Journal, Run, Verdict
+from .edit import check_same, check_stroke, current, draw
+from .journal import CaseState, Event, Journal, Said
 from .views import Shelf, View
-
-
-class Said(Record):
-    """What the page may send about a case."""
-
-    do: journal.Do
-    key: str | None = Field(None, max_length=64)
-    finding: str | None = Field(None, max_length=400)
-    verdict: Verdict | None = None
-    seconds: float | None = Field(None, ge=0)
-    shown: Literal["given", "suggestion", "both"] | None = None
-    comment: str | None = Field(None, max_length=2000)
-    axis: int | None = None
-    index: int | None = None
-    runs: tuple[Run, ...] | None = None
-    tool: str | None = Field(None, max_length=40)
 
 
 class Refused(Exception):
@@ -71,7 +55,8 @@ class Session:
             [row.case for row in audit.rows], {r.case for r in audit.rows if r.hint == "fine"}, blind, seed
         )
         self.shelf = Shelf(self._load)
-        self.lock = RLock()
+        self.lock, self.drawing = RLock(), Lock()
+        self.thumbnails: dict[str, bytes] = {}
         self.allowed = {*audit.about.labels.values()} | (
             {audit.about.ignore} if audit.about.ignore is not None else set()
         )
@@ -87,6 +72,13 @@ class Session:
         view = views.load(self.audit, case)
         view.now(self.state(case))
         return view
+
+    def thumbnail(self, case: str) -> bytes:
+        """A PNG. One is made at a time, for each reads a whole case, and then kept."""
+        with self.drawing:
+            if case not in self.thumbnails:
+                self.thumbnails[case] = thumbnail(self.audit, case)
+            return self.thumbnails[case]
 
     def hidden(self, case: str) -> set[int]:
         """Numbers of the findings whose suggestion is not shown yet."""
@@ -169,7 +161,7 @@ class Session:
         self.states[case] = self.writer.of(case)
         if case in self.shelf.held:
             self._drawn(self.shelf.held[case], event)
-        if said.do == "done":
+        if self.states[case].done:
             self._keep(case)
 
     def _checked(self, case: str, said: Said) -> dict[str, Any]:
@@ -179,6 +171,8 @@ class Session:
             raise Refused(404, "there is no such finding in this case")
         if said.do in ("undo", "redo"):
             names = state.undo if said.do == "undo" else state.redo
+            if state.done:
+                raise Refused(409, "this case is done; open it again first")
             if names is None:
                 raise Refused(409, f"there is nothing to {said.do}")
             return {"names": names}
@@ -197,8 +191,6 @@ class Session:
 
     def _drawn(self, view: View, event: Event) -> None:
         """A stroke goes onto the label in memory; after anything else that is made anew when it is asked for."""
-        from .edit import draw
-
         label = view.__dict__.get("label")
         if event.do == "stroke" and label is not None:
             assert event.axis is not None
@@ -210,14 +202,13 @@ class Session:
 
     def _keep(self, case: str) -> None:
         """The label as it stands, in a file to look at; it can be made again from the journal at any time."""
-        label = current(self.audit, case, self.state(case))
-        if np.array_equal(label.array, self.view(case).picture.array):
+        path, given = self.audit.file("drawn", case), self.view(case).picture
+        label = current(self.audit, case, self.state(case), given)
+        if np.array_equal(label.array, given.array):
+            path.unlink(missing_ok=True)
             return
-        folder = self.audit.folder / "drawn"
-        folder.mkdir(exist_ok=True)
-        value = self.audit.about.ignore
-        array = label.array if value is None else np.where(label.array < 0, value, label.array)
-        write_label(self.audit.file("drawn", case), array, label.geometry)
+        path.parent.mkdir(exist_ok=True)
+        write_label(path, stored(label.array, self.audit.about), label.geometry)
 
     # --- how it went ---
 
@@ -238,15 +229,14 @@ class Session:
         }
 
     def _blind(self) -> Mapping[str, Any] | None:
-        """How often findings were accepted with and without their suggestion, and undoubted cases found wrong."""
+        """How often findings were found wrong with and without their suggestion in sight, and cases nothing doubted."""
         told: dict[str, list[bool]] = {"shown": [], "hidden": []}
         for case, found in self.found.items():
             for f in found:
                 event = self.state(case).verdicts.get(f.id)
                 if event is not None and f.suggested:
-                    told["hidden" if event.shown == "given" else "shown"].append(
-                        event.verdict in ("accepted", "redrawn")
-                    )
+                    how = "hidden" if f.id in self.veiled and event.shown == "given" else "shown"
+                    told[how].append(event.verdict in ("accepted", "redrawn"))
         fine = [case for case in effort.finished(self.states) if self.rows[case].hint == "fine"]
         if not told["hidden"] and not fine:
             return None

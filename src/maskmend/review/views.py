@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audit.pictures import is_ct, sides
+from ..audit.pictures import is_ct, sample, sides
 from ..audit.store import Audit, Finding
 from ..data.formats import Picture
 from ..errors import InputError
@@ -27,6 +27,8 @@ NOBODY = 65535
 """In a plane of labels: what nobody annotated."""
 HELD = 2 << 30
 """Bytes of cases that are kept in memory."""
+PLANES = 16
+"""Planes of superpixels that are kept of a case."""
 REGION = 60
 """Pixels of a superpixel, about."""
 PRESETS = {
@@ -88,7 +90,9 @@ class View:
 
     @property
     def colour(self) -> bool:
-        return self.image is not None and len(self.image) == 3 and self.image.dtype == np.uint8
+        """Whether the image is one picture in colour; three scans of bytes are three channels."""
+        one_file = len(self.audit.cases[self.case].images) == 1
+        return one_file and self.image is not None and len(self.image) == 3 and self.image.dtype == np.uint8
 
     def labels(self, axis: int, index: int, hidden: set[int]) -> bytes:
         """Given, suggestion, numbers of findings and the label as it stands, one plane after the other, uint16."""
@@ -107,7 +111,8 @@ class View:
             return np.stack([_plane(band, axis, index) for band in self.image], -1)
         low, high = window or (self.channels[channel]["low"], self.channels[channel]["high"])
         plane = _plane(self.image[channel], axis, index).astype(np.float32)
-        return np.clip((plane - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)[..., None]
+        grey = np.nan_to_num((plane - low) * (255 / max(high - low, 1e-6)))
+        return grey.clip(0, 255).astype(np.uint8)[..., None]
 
     def superpixels(self, axis: int, index: int, channel: int) -> Array:
         """Regions of a plane (SLIC; Achanta et al., PAMI 2012), uint32."""
@@ -118,6 +123,8 @@ class View:
             plane = self.shown(axis, index, channel, None).astype(np.float32) / 255
             count = max(2, plane.shape[0] * plane.shape[1] // REGION)
             found = slic(plane, n_segments=count, compactness=0.1, channel_axis=-1, start_label=1, convert2lab=False)
+            while len(self.regions) >= PLANES:
+                self.regions.pop(next(iter(self.regions)))
             self.regions[key] = found.astype("<u4")
         return self.regions[key]
 
@@ -181,8 +188,8 @@ def _plane(volume: Array, axis: int, index: int) -> Array:
 
 
 def _window(channel: Array) -> dict[str, Any]:
-    part = channel.ravel()[:: max(1, channel.size // 200_000)]
-    low, high = (float(v) for v in np.percentile(part, [1, 99]))
+    part = sample(channel)
+    low, high = (float(v) for v in np.percentile(part, [1, 99])) if part.size else (0.0, 1.0)
     presets = [{"name": name, "low": a, "high": b} for name, (a, b) in PRESETS.items()] if is_ct(part) else []
     return {"low": low, "high": max(high, low + 1e-6), "presets": presets}
 
