@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from tests.review.made import boxes, make_audit
 
 from maskmend.audit import pictures
-from maskmend.audit.drawing import UNKNOWN
+from maskmend.audit.drawing import FRAME, UNKNOWN
 from maskmend.audit.pictures import (
     GIVEN,
     OTHER,
@@ -20,6 +21,7 @@ from maskmend.audit.pictures import (
     Outline,
     is_ct,
     outlined,
+    overview,
     picture,
     shown_image,
     sides,
@@ -125,8 +127,21 @@ def test_marks_are_seen_and_never_cut_off() -> None:
 
 
 def test_marks_do_not_lie_on_each_other() -> None:
-    two = [Mark("1", 5, 5), Mark("8", 5, 5.1)]
-    assert picture(GREY, [], (1.0, 1.0), marks=two) == picture(GREY, [], (1.0, 1.0), marks=two[:1])
+    shown = [picture(GREY, [], (1.0, 1.0), marks=[Mark("1", 5, 5)] * n) for n in range(8)]
+    white = [int(exactly(pixels(png), (255, 255, 255)).sum()) for png in shown]
+    assert white[1] > 0
+    assert white[:6] == [n * white[1] for n in range(6)], "the others stand around the first"
+    assert shown[5] == shown[6] == shown[7], "until there is no place left"
+
+
+@pytest.mark.parametrize("at", [(5, 5), (0, 0), (9, 9), (0, 9), (5, 9)])
+def test_a_mark_beside_a_voxel_leaves_it_to_be_seen(at: tuple[int, int]) -> None:
+    marks = [Mark("8", *at, beside=True)]
+    image = pixels(picture(GREY, [], (1.0, 1.0), side=300, marks=marks))
+    white = np.argwhere(exactly(image, (255, 255, 255)))
+    middle = (np.array(at) + 0.5) * 30
+    assert 0 < abs(white - middle).max(1).min() < 30, "close by"
+    assert exactly(image, (90, 90, 90))[int(middle[0]), int(middle[1])]
 
 
 def test_what_nobody_annotated_is_grey_and_no_class() -> None:
@@ -188,6 +203,28 @@ def test_the_slice_of_the_worst_finding_is_shown(tmp_path: Path) -> None:
     assert shown.cut.name == f"axial slice {worst.slice[0] + 1} of 8"
     assert exactly(image, OTHER).any()
     assert not exactly(image, GIVEN).any(), "nothing was given on that slice"
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, None])
+def test_a_small_finding_is_shown_large_within_the_whole(axis: int | None) -> None:
+    place = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    shape, at = (100, 100, 120)[axis is None :], (20, 30, 90)[axis is None :]
+    label, finding = np.zeros(shape, np.uint8), np.zeros(shape, bool)
+    label[tuple(slice(10, n - 10) for n in shape)] = 1
+    finding[at] = True
+    cut = sliced(label, place, at, finding, axis=axis)
+    large = cut.of(finding)
+    assert np.argwhere(large).tolist() == [list(cut.where(at))]
+    down, right = (slice(0, n) for a, n in enumerate(shape) if axis is None or a != axis)
+    whole = replace(cut, box=(down, right))
+    lengths = whole.of(finding).shape
+    assert all(n < 0.45 * every for n, every in zip(large.shape, lengths, strict=True))
+    small = pixels(overview(np.full((1, *shape), 7, np.int16), cut))
+    frame = np.argwhere(exactly(small, FRAME))
+    middle = (np.array(whole.where(at)) + 0.5) / lengths * small.shape[:2]
+    assert abs(frame.mean(0) - middle).max() < 3, "the frame is around the finding"
+    assert np.ptp(frame, axis=0) / small.shape[:2] == pytest.approx(np.array(large.shape) / lengths, abs=0.03)
+    assert overview(label[None], sliced(label, place, at, label > 0, axis=axis)) == b""
 
 
 def test_windows_follow_the_values() -> None:

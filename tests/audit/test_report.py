@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.review.made import make_audit
 
@@ -14,6 +15,7 @@ from maskmend.audit.html import POLICY
 from maskmend.audit.records import KINDS
 from maskmend.audit.report import write_report
 from maskmend.audit.store import Audit, Judge, Share
+from maskmend.audit.suggest import joined
 from maskmend.data.geometry import Geometry
 
 VOID = {"meta", "img", "link", "br"}
@@ -106,11 +108,37 @@ def test_the_head_says_who_judged_how_much_is_wrong_and_what_to_do(tmp_path: Pat
     share = Share(value=0.123, low=0.101, high=0.167)
     about = audit.about.model_copy(update={"judges": (judge,), "tau": {"liver": share}, "sentences": ("Look here.",)})
     text = write_report(Audit(audit.folder, about, audit.rows)).read_text("utf-8")
-    assert "The folds of nnU-Net judged 1 of them. None had learnt from the case it judged." in text
+    assert "1 of them are judged by the folds of nnU-Net. None had learnt from the case it judged." in text
     assert "Dice of 0.88" in text
     assert "--cross" not in text
     for words in ("Look here.", "12.3 %", "10.1–16.7 %", "method.tau=0.12", "drawn where nothing is", "not drawn"):
         assert words in text
+
+
+def test_predictions_of_unknown_origin_and_doubts_of_checks_are_told_as_such(tmp_path: Path) -> None:
+    audit = rewritten(make_audit(tmp_path, (20, 24), ("a", "b", "c"), ".png"), doubt=0.5)
+    text = write_report(audit).read_text("utf-8")
+    assert "0 of 3 masks have a doubt above 0.9" in text, "checks are sure of nothing"
+    assert "how sure the checks are" in text
+    judge = Judge(kind="predictions", held_out=False, cases=3)
+    text = write_report(
+        Audit(audit.folder, audit.about.model_copy(update={"judges": (judge,)}), audit.rows)
+    ).read_text()
+    assert "3 of 3 masks have a doubt above 0.1" in text
+    assert "Judged by predictions that you gave. They say little if" in text
+    assert re.findall(r"<text[^>]*>(\d+)</text><", text)[:1] == ["3"], "the histogram says how many"
+
+
+def test_a_small_finding_is_shown_large_and_where_it_lies(tmp_path: Path) -> None:
+    audit = make_audit(tmp_path, (200, 240), ending=".png")
+    tiny = store.Doubted("missing", 2, np.array([100 * 240 + 120]), 0.9, "A voxel.", value=1)
+    label = audit.given("a")
+    found, numbers, suggested = joined("a", label.array, [tiny], audit.about.labels, label.geometry)
+    maps = {"findings": numbers, "suggestions": suggested}
+    store.write_case(audit.folder, audit.about, "a", found, maps, label.geometry)
+    path = write_report(audit)
+    assert walked(path).seen.count("img") == 2
+    assert "with a frame around this part" in path.read_text("utf-8")
 
 
 def test_every_kind_has_words() -> None:

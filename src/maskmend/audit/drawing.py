@@ -7,21 +7,25 @@ than pixels, a pixel is the mean of its voxels, and no outline is lost however s
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-GIVEN, OTHER, UNKNOWN = (230, 159, 0), (86, 180, 233), (150, 150, 150)
-"""What was given, what would stand there, and what nobody annotated: orange, sky blue (Okabe and Ito: colour-blind eyes
-tell them apart) and grey."""
+GIVEN, OTHER, UNKNOWN, FRAME = (230, 159, 0), (86, 180, 233), (150, 150, 150), (255, 255, 255)
+"""What was given, what would stand there, what nobody annotated, and what is shown larger: orange, sky blue (Okabe and
+Ito: colour-blind eyes tell them apart), grey and white."""
 SIDE = 320
 """Pixels of the longer side of a picture."""
 SMALL = 160
 """The same of a thumbnail."""
+SMALLEST = 96
+"""The same of what only shows where a picture lies."""
 DASH = 5
 """Pixels of a dash, and of the gap after it."""
 SHADES = (64, 32, 16)
@@ -31,6 +35,8 @@ GREYS = ((0, 0, 0), (85, 85, 85), (170, 170, 170), (255, 255, 255))
 """Of texts."""
 EDGE = 10
 """Pixels between a text's middle and the edge, at least."""
+ASIDE = ((13, -13), (-13, -13), (13, 13), (-13, 13))
+"""Pixels across and down, from the middle of a small thing to that of a text beside it."""
 
 Array = NDArray[Any]
 Colour = tuple[int, int, int]
@@ -47,11 +53,13 @@ class Outline:
 
 @dataclass(frozen=True)
 class Mark:
-    """A short text in the middle of the voxel (row, column); beyond the plane: at its edge."""
+    """A short text at the voxel (row, column): in its middle unless another stands there or ``beside`` is asked for;
+    beyond the plane: at its edge."""
 
     text: str
     row: float
     column: float
+    beside: bool = False
 
 
 def picture(
@@ -71,7 +79,7 @@ def picture(
         image[_near(lines)] //= 2
         line[lines & ~_gaps(outline.label, (high, wide)) if outline.dashed else lines] = number
     drawn = Image.fromarray(image)
-    _write(ImageDraw.Draw(drawn), [(mark.text, _at(mark, plane, (high, wide))) for mark in marks])
+    _write(ImageDraw.Draw(drawn), [(mark.text, _places(mark, plane, (high, wide))) for mark in marks])
     words = (np.array(drawn) != image).reshape(high, wide, -1).any(2)
     line[words] = len(outlines) + 1 + np.array(drawn.convert("L"))[words] // (256 // len(GREYS))
     for shades in SHADES:
@@ -91,20 +99,26 @@ def _coloured(image: Image.Image, line: Array, colours: Sequence[Colour], shades
     return png(found)
 
 
-def _at(mark: Mark, plane: Array, shape: tuple[int, int]) -> tuple[float, float]:
-    """x and y of its middle, in pixels."""
-    places = zip((mark.column, mark.row), plane.shape[1::-1], shape[::-1], strict=True)
-    x, y = (min(max((n + 0.5) * pixels / voxels, EDGE), pixels - EDGE) for n, voxels, pixels in places)
-    return x, y
+def _places(mark: Mark, plane: Array, shape: tuple[int, int]) -> list[tuple[float, float]]:
+    """Where the middle of the text may be, x and y in pixels, the best first."""
+    (high, wide), (rows, columns) = shape, plane.shape[:2]
+    x, y = (mark.column + 0.5) * wide / columns, (mark.row + 0.5) * high / rows
+
+    def within(step: tuple[int, int]) -> tuple[float, float]:
+        return min(max(x + step[0], EDGE), wide - EDGE), min(max(y + step[1], EDGE), high - EDGE)
+
+    aside = sorted(map(within, ASIDE), key=lambda place: -math.dist(place, (x, y)))
+    return aside if mark.beside else [within((0, 0)), *aside]
 
 
-def _write(pen: ImageDraw.ImageDraw, words: Sequence[tuple[str, tuple[float, float]]]) -> None:
-    """Texts at their places, the first of those that would lie on each other."""
+def _write(pen: ImageDraw.ImageDraw, words: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> None:
+    """Texts, each at the first of its places where it lies on no other; none where there is no such place."""
     taken: list[tuple[float, float]] = []
-    for word, (x, y) in words:
-        if all(abs(x - a) >= EDGE or abs(y - b) >= EDGE * 1.5 for a, b in taken):
-            taken.append((x, y))
-            pen.text((x, y), word, "white", anchor="mm", stroke_width=2, stroke_fill="black", font_size=15)
+    for word, places in words:
+        free = ((x, y) for x, y in places if all(abs(x - a) >= EDGE or abs(y - b) >= EDGE * 1.5 for a, b in taken))
+        for place in islice(free, 1):
+            taken.append(place)
+            pen.text(place, word, "white", anchor="mm", stroke_width=2, stroke_fill="black", font_size=15)
 
 
 def png(image: Image.Image) -> bytes:

@@ -21,13 +21,15 @@ p { margin: .4rem 0; max-width: 44rem; }
 .soft, small, th, figcaption { color: var(--soft); }
 .lead { margin: 1.8rem 0 0; }
 .lead p { font-size: 1.35rem; line-height: 1.4; margin: .7rem 0; }
+.narrow { max-width: 400px; }
 .row { display: flex; flex-wrap: wrap; gap: 0 3.5rem; align-items: flex-start; }
 article { display: grid; grid-template-columns: 320px minmax(0, 1fr); gap: 2rem; padding: 2rem 0;
   border-top: 1px solid var(--line); break-inside: avoid; }
 article h3 { margin: 0; font-size: 1.15rem; line-height: 1.3; overflow-wrap: anywhere; }
 figure { margin: 0; } figcaption, small { font-size: .85rem; }
 img { max-width: 100%; height: auto; border-radius: 3px; display: block; margin: 0 auto; image-rendering: pixelated; }
-figcaption { text-align: center; margin-top: .3rem; }
+figcaption { display: flex; justify-content: center; align-items: center; gap: .8rem; margin-top: .5rem; }
+figcaption img { margin: 0; }
 ol { padding-left: 1.5rem; margin: .7rem 0; max-width: 44rem; } li { margin: .45rem 0; }
 li::marker { font-weight: 600; } small { display: block; }
 .wide { overflow-x: auto; }
@@ -38,9 +40,10 @@ td { max-width: 22rem; } td.n, th.n { text-align: right; } td.n { white-space: n
 code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, monospace; background: var(--wash);
   padding: .2em .5em; border-radius: 4px; overflow-wrap: anywhere; }
 .tag { color: var(--accent); font-size: .95rem; font-weight: 600; white-space: nowrap; margin-left: .6rem; }
-.key { display: inline-block; width: 2.2em; border-top: 3px solid #e69f00; vertical-align: .25em; margin: 0 .4em 0 0; }
-.key.other { border-top: 3px dashed #56b4e9; } .key.unknown { border-color: #969696; }
-span + .key { margin-left: 1.4em; }
+.key { white-space: nowrap; margin-right: 1.4em; }
+.key::before { content: ""; display: inline-block; width: 2.2em; border-top: 3px solid #e69f00; vertical-align: .25em;
+  margin-right: .4em; }
+.key.other::before { border-top: 3px dashed #56b4e9; } .key.unknown::before { border-color: #969696; }
 .bars { max-width: 100%; height: auto; } .bars rect { fill: var(--accent); } .bars rect.low { fill: var(--line); }
 .bars text { fill: var(--soft); font-size: 14px; }
 details { margin: 2.5rem 0 0; } summary { cursor: pointer; color: var(--accent); }
@@ -72,16 +75,21 @@ def opening(words: str, inside: str) -> str:
     return f"<details>\n<summary>{escape(words)}</summary>\n{inside}</details>\n"
 
 
-def image(png: bytes, words: str, below: str = "") -> str:
-    """A picture within the page; ``words`` say what it shows, ``below`` stands under it."""
-    found = f'<img alt="{escape(words)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-    caption = f"<figcaption>{escape(below)}</figcaption>" if below else ""
-    return f"<figure>{found}{caption}</figure>\n"
+def image(png: bytes, words: str, below: str = "", whole: bytes = b"") -> str:
+    """A picture within the page; ``words`` say what it shows, ``below`` and a small picture of the whole stand under
+    it."""
+    caption = (_img(whole, "The whole, with a frame around this part") if whole else "") + escape(below)
+    under = f"<figcaption>{caption}</figcaption>" if caption else ""
+    return f"<figure>{_img(png, words)}{under}</figure>\n"
+
+
+def _img(png: bytes, words: str) -> str:
+    return f'<img alt="{escape(words)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
 def legend(**lines: str) -> str:
     """What the lines of pictures mean; by name: given, other, unknown."""
-    keys = "".join(f'<span class="key {name}"></span><span>{escape(words)}</span>' for name, words in lines.items())
+    keys = " ".join(f'<span class="key {name}">{escape(words)}</span>' for name, words in lines.items())
     return f'<p class="soft">{keys}</p>\n'
 
 
@@ -96,15 +104,18 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequen
 
 def bars(counts: Sequence[int], first: int, ends: tuple[str, str], words: str) -> str:
     """A histogram as SVG, by roots of counts so that a single one is seen; bars before ``first`` are pale."""
-    width, height, top = 400, 120, max([*counts, 1])
+    width, height, above, top = 400, 120, 18, max([*counts, 1])
     step = width / max(1, len(counts))
     found = []
     for i, count in enumerate(counts):
         tall = round(height * (count / top) ** 0.5, 1)
-        place = f'x="{i * step + 1:.1f}" y="{height - tall:.1f}" width="{step - 2:.1f}" height="{tall}"'
+        y = above + height - tall
+        place = f'x="{i * step + 1:.1f}" y="{y:.1f}" width="{step - 2:.1f}" height="{tall}"'
         pale = ' class="low"' if i < first else ""
-        found.append(f"<rect{pale} {place}><title>{count}</title></rect>")
-    axis = f'<text x="0" y="{height + 18}">{escape(ends[0])}</text>'
-    axis += f'<text x="{width}" y="{height + 18}" text-anchor="end">{escape(ends[1])}</text>'
-    box = f'viewBox="0 0 {width} {height + 24}" width="{width}" height="{height + 24}"'
+        told = f'<text x="{(i + 0.5) * step:.1f}" y="{y - 5:.1f}" text-anchor="middle">{count or ""}</text>'
+        found.append(f"<rect{pale} {place}/>{told}")
+    bottom = above + height + 18
+    axis = f'<text x="0" y="{bottom}">{escape(ends[0])}</text>'
+    axis += f'<text x="{width}" y="{bottom}" text-anchor="end">{escape(ends[1])}</text>'
+    box = f'viewBox="0 0 {width} {bottom + 6}" width="{width}" height="{bottom + 6}"'
     return f'<svg class="bars" role="img" aria-label="{escape(words)}" {box}>{"".join(found)}{axis}</svg>\n'

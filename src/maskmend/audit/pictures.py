@@ -6,7 +6,7 @@ Views are radiological where the file knows its place: what is turned is the pic
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,18 +16,24 @@ from PIL import Image
 from ..data.geometry import Geometry
 from ..errors import InputError
 from ..types import IGNORE
-from .drawing import GIVEN, OTHER, SIDE, SMALL, UNKNOWN, Mark, Outline, picture, png
+from .drawing import FRAME, GIVEN, OTHER, SIDE, SMALL, SMALLEST, UNKNOWN, Mark, Outline, picture, png
 from .store import Audit, Finding
 
 __all__ = [
-    "BLANK", "GIVEN", "OTHER", "Mark", "Outline", "Shown", "Sliced", "is_ct", "letters_of", "of_case", "outlined",
-    "picture", "sample", "shown_image", "sides", "sliced", "thumbnail", "window",
+    "GIVEN", "OTHER", "Mark", "Outline", "Shown", "Sliced", "drawn", "is_ct", "letters_of", "of_case", "outlined",
+    "overview", "picture", "sample", "shown_image", "sides", "sliced", "thumbnail", "window",
 ]  # fmt: skip
 
 MARGIN = 0.35
 """Of the box of what is shown, around it."""
 LEAST = 24
 """Voxels that are shown along an axis at least."""
+CONTEXT = 0.4
+"""Of the objects on the slice, along an axis, what is shown at least, however small a finding is."""
+PART = 0.4
+"""Of a slice, what is shown at most where the whole of it is shown beside, small."""
+TINY = 0.005
+"""Of what is shown, the largest finding that a number would hide: it stands beside."""
 BLANK = 40
 """The grey of a case without its image."""
 PLANES = {"IS": "axial", "AP": "coronal", "LR": "sagittal"}
@@ -92,26 +98,26 @@ class Sliced:
 
 
 def sliced(label: Array, place: Geometry, at: Sequence[int] | None, shown: Array, axis: int | None = None) -> Sliced:
-    """The plane through the voxel ``at`` (else where most of ``shown`` is), cut to what is marked, and some around it.
+    """The plane through the voxel ``at`` (else where most of ``shown`` is), cut to what is shown, and some around it.
 
-    label: (*S). shown: (*S) bool, what the picture is of. axis: of 3D, else the one across which ``shown`` is largest.
+    label: (*S), for what lies around. shown: (*S) bool, what the picture is of. axis: of 3D, else the one across which
+    ``shown`` is largest.
     """
     if label.ndim == 2:
         steps = (place.spacing_mm[0], place.spacing_mm[1])
-        return Sliced(0, 0, _around(shown | (label > 0)), (False, False), False, steps, ("", "", "", ""))
+        return Sliced(0, 0, _around(shown, label > 0), (False, False), False, steps, ("", "", "", ""))
     if axis is None:
         axis = _widest(shown, place.spacing_mm, at)
     counts = shown.sum(tuple(a for a in range(3) if a != axis))
     index = int(at[axis]) if at is not None else int(counts.argmax())
     letters, flip = sides(place)
-    plane = np.take(shown, index, axis) | (np.take(label, index, axis) > 0)
     rest = [a for a in range(3) if a != axis]
     order = [list(PLANES).index(kind) if (kind := "".join(sorted(letters[a]))) in PLANES else a for a in rest]
     down, right = rest if order[0] < order[1] else rest[::-1]
     return Sliced(
         axis=axis,
         index=index,
-        box=_around(plane),
+        box=_around(np.take(shown, index, axis), np.take(label, index, axis) > 0),
         flips=(flip[rest[0]], flip[rest[1]]),
         turned=down > right,
         steps=(place.spacing_mm[down], place.spacing_mm[right]),
@@ -137,17 +143,24 @@ def _widest(shown: Array, spacing_mm: Sequence[float], at: Sequence[int] | None)
     return int(np.argmax(areas))
 
 
-def _around(marked: Array) -> Box:
-    """The box of what is marked with a margin; everything where nothing is."""
+def _around(shown: Array, objects: Array) -> Box:
+    """The box of what is shown, or of the objects if nothing is, with a margin; everything where nothing is at all."""
+    marked, every = shown if shown.any() else objects, shown | objects
     if not marked.any():
         return slice(0, marked.shape[0]), slice(0, marked.shape[1])
     found = []
     for axis in (0, 1):
-        there = np.flatnonzero(marked.any(1 - axis))
-        first, last, length = int(there[0]), int(there[-1]) + 1, marked.shape[axis]
-        more = max(round(MARGIN * (last - first)), (LEAST - (last - first) + 1) // 2, 2)
-        found.append(slice(max(0, first - more), min(length, last + more)))
+        first, last = _extent(marked, axis)
+        start, end = _extent(every, axis)
+        least = max(LEAST, round(CONTEXT * (end - start)))
+        more = max(round(MARGIN * (last - first)), (least - (last - first) + 1) // 2, 2)
+        found.append(slice(max(0, first - more), min(marked.shape[axis], last + more)))
     return found[0], found[1]
+
+
+def _extent(marked: Array, axis: int) -> tuple[int, int]:
+    places = np.flatnonzero(marked.any(1 - axis))
+    return int(places[0]), int(places[-1]) + 1
 
 
 def window(image: Array) -> tuple[float, float]:
@@ -184,12 +197,38 @@ def shown_image(image: Array, cut: Sliced) -> Array:
     return shown
 
 
+def overview(image: Array, cut: Sliced) -> bytes:
+    """The whole plane of an image (C, *S), small, dark but for a frame where ``cut`` lies; empty where that is most of
+    it."""
+    lengths = [n for axis, n in enumerate(image.shape[1:]) if image.ndim == 3 or axis != cut.axis]
+    frame = np.zeros(lengths, bool)
+    frame[cut.box] = True
+    if frame.mean() > PART:
+        return b""
+    whole = replace(cut, box=(slice(0, lengths[0]), slice(0, lengths[1])))
+    plane, inside = shown_image(image, whole), whole.of(frame)
+    return picture(np.where(inside[..., None], plane, plane // 2), [Outline(inside, FRAME)], cut.steps, SMALLEST)
+
+
 @dataclass(frozen=True)
 class Shown:
-    """A PNG, and what it is cut from."""
+    """A PNG, what it is cut from, and the whole of that, small; empty where there is little more."""
 
     png: bytes
     cut: Sliced
+    whole: bytes = b""
+
+
+def drawn(
+    audit: Audit, case: str, cut: Sliced, outlines: Sequence[Outline], marks: Sequence[Mark] = (), side: int = SIDE
+) -> Shown:
+    """The image of a case in the plane of ``cut``, with outlines and marks over it; grey where it cannot be read."""
+    try:
+        image = audit.image(case).array
+    except InputError:
+        plane = np.full((*outlines[0].label.shape, 1), BLANK, np.uint8)
+        return Shown(picture(plane, outlines, cut.steps, side, marks), cut)
+    return Shown(picture(shown_image(image, cut), outlines, cut.steps, side, marks), cut, overview(image, cut))
 
 
 def of_case(audit: Audit, case: str, side: int = SIDE, numbered: bool = True) -> Shown:
@@ -203,16 +242,12 @@ def of_case(audit: Audit, case: str, side: int = SIDE, numbered: bool = True) ->
     numbers, suggested = audit.map("findings", case), audit.map("suggestions", case)
     shown = numbers > 0 if findings and numbers is not None else label.array > 0
     cut = sliced(label.array, label.geometry, findings[0].slice if findings else None, shown)
-    outlines = outlined(cut.of(label.array), None if suggested is None else cut.of(suggested))
-    try:
-        plane = shown_image(audit.image(case).array, cut)
-    except InputError:
-        plane = np.full((*outlines[0].label.shape, 1), BLANK, np.uint8)
+    given = cut.of(label.array)
     marks = []
     if numbered:
         places = _numbers(findings, cut, cut.of(numbers)) if numbers is not None else []
-        marks = [*places, *letters_of(cut, plane.shape)]
-    return Shown(picture(plane, outlines, cut.steps, side, marks), cut)
+        marks = [*places, *letters_of(cut, given.shape)]
+    return drawn(audit, case, cut, outlined(given, None if suggested is None else cut.of(suggested)), marks, side)
 
 
 def outlined(given: Array, other: Array | None) -> list[Outline]:
@@ -230,11 +265,14 @@ def _numbers(findings: Sequence[Finding], cut: Sliced, plane: Array) -> list[Mar
     marks = []
     for each in findings[:TOLD]:
         assert each.slice is not None
+        here = np.argwhere(plane == each.number)
         if len(each.slice) == 2 or each.slice[cut.axis] == cut.index:
-            marks.append(Mark(str(each.number), *cut.where(each.slice)))
-        elif (here := np.argwhere(plane == each.number)).size:
-            middle = here[((here - here.mean(0)) ** 2).sum(1).argmin()]
-            marks.append(Mark(str(each.number), *map(int, middle)))
+            row, column = cut.where(each.slice)
+        elif here.size:
+            row, column = here[((here - here.mean(0)) ** 2).sum(1).argmin()].tolist()
+        else:
+            continue
+        marks.append(Mark(str(each.number), row, column, beside=len(here) < TINY * plane.size))
     return marks
 
 

@@ -15,22 +15,27 @@ from ..functional.doubt import CUT
 from ..progress import track
 from . import html
 from .pictures import TOLD, Sliced, of_case
-from .rank import counted, listed
+from .rank import SURE, counted, listed
 from .store import Audit, Finding, Row, Share
 
 PICTURES = 100
 """Cases with a picture at most; the others stand in a table."""
-BIN = 0.05
-"""Of doubt, a bar."""
+BINS = (0.05, 0.1)
+"""Of doubt, a bar; the first where no mask is doubted by more than a half."""
 NAMED = 4
 """Classes that are told at once."""
 JUDGES = {
-    "cross": "networks that were trained for it, each after a short look at its share of the cases",
+    "cross": "networks that were trained for it, each on a share of the cases and only briefly",
     "reviewed": "networks that learnt from the reviewed masks alone",
     "runs": "your own runs",
     "nnunet": "the folds of nnU-Net",
     "predictions": "predictions that you gave",
 }
+MEANT = (
+    "Doubt is how sure the checks are that something is wrong.",
+    "Doubt is 0 where the judge would draw the same mask, and 1 where it is sure of a wholly different one.",
+)
+"""What doubt is, without a judge and with one."""
 HINTS = {"redraw": "can be redrawn", "review": "look at it", "fine": "fine"}
 MEANING = {
     "missing": "not drawn",
@@ -93,7 +98,7 @@ def _head(audit: Audit) -> Iterator[str]:
     yield html.text(Path(about.dataset).name, "h1")
     yield html.text(f"{counted(len(audit.rows), 'mask')}, audited on {about.made[:10]}. {_judged(audit)}", "p", "soft")
     yield '<div class="lead">\n' + "".join(html.text(sentence) for sentence in about.sentences) + "</div>\n"
-    yield '<div class="row">\n' + _doubts(audit.rows) + _counts(audit) + "</div>\n"
+    yield '<div class="row">\n' + _doubts(audit) + _counts(audit) + "</div>\n"
     if about.tau:
         yield _shares(about.tau)
     yield html.text("What to do next", "h2")
@@ -106,11 +111,12 @@ def _judged(audit: Audit) -> str:
     """Who judged, and what that is worth."""
     said = []
     for judge in audit.about.judges:
-        who = JUDGES.get(judge.kind, judge.kind)
-        seen = "all" if judge.cases == len(audit.rows) else str(judge.cases)
-        said.append(f"{who[:1].upper()}{who[1:]} judged {seen} of them.")
+        seen = "Judged" if judge.cases == len(audit.rows) else f"{judge.cases} of them are judged"
+        said.append(f"{seen} by {JUDGES.get(judge.kind, judge.kind)}.")
         if judge.held_out:
             said.append("None had learnt from the case it judged.")
+        elif judge.kind == "predictions":
+            said.append("They say little if they come from networks that had learnt from these very masks.")
         if judge.dice is not None:
             said.append(f"Their own masks overlap with the given ones by a Dice of {judge.dice:.2f} on average.")
     return " ".join(said) or "No network judged them: these are checks of the masks alone."
@@ -122,30 +128,33 @@ def _next(audit: Audit, folder: str) -> Iterator[tuple[str, str]]:
     yield "Then write a data set of the corrected masks:", f"maskmend mend {folder} -o DATASET"
     if not audit.about.judges:
         data = shlex.quote(audit.about.dataset)
-        yield "To have networks judge the masks too:", f"maskmend audit {data} -o AUDIT --cross 2"
+        yield "To have networks judge the masks too:", f"maskmend audit {data} -o {folder} --cross 2"
 
 
-def _doubts(rows: Sequence[Row]) -> str:
-    """The histogram of doubt, from 0 to a tenth above the highest."""
-    doubts = [row.doubt for row in rows if row.doubt is not None]
+def _doubts(audit: Audit) -> str:
+    """The histogram of doubt, and what it means."""
+    doubts = [row.doubt for row in audit.rows if row.doubt is not None]
     if not any(doubts):
         return ""
-    bins = max(4, 2 * math.ceil(max(doubts) / (2 * BIN)))
-    counts = Counter(min(bins - 1, int(doubt / BIN)) for doubt in doubts)
-    words = f"{sum(doubt > CUT for doubt in doubts)} of {counted(len(doubts), 'mask')} have a doubt above {CUT:g}."
-    found = html.bars([counts[i] for i in range(bins)], round(CUT / BIN), ("0", f"{bins * BIN:.1f}"), words)
-    return "<div>" + html.text("How doubtful the masks are", "h2") + found + html.text(words, "p", "soft") + "</div>\n"
+    cut = CUT if audit.about.judges else SURE
+    size = BINS[max(doubts) > 0.5]
+    bins = max(4, math.ceil(max(doubts) / size))
+    counts = Counter(min(bins - 1, int(doubt / size)) for doubt in doubts)
+    words = f"{sum(doubt > cut for doubt in doubts)} of {counted(len(doubts), 'mask')} have a doubt above {cut:g}."
+    found = html.bars([counts[i] for i in range(bins)], round(cut / size), ("0", f"{bins * size:g}"), words)
+    told = found + html.text(words) + html.text(MEANT[bool(audit.about.judges)], "p", "soft")
+    return '<div class="narrow">' + html.text("How doubtful the masks are", "h2") + told + "</div>\n"
 
 
 def _counts(audit: Audit) -> str:
-    """How many findings there are of each kind, and of which classes the most."""
+    """How many findings there are of each kind, and of which classes most."""
     found = [f for row in audit.rows if row.findings for f in audit.findings(row.case)]
     if not found:
         return ""
     rows = []
     for kind, count in Counter(f.kind for f in found).most_common():
         classes = Counter(f.class_ for f in found if f.kind == kind).most_common() if kind != "file" else []
-        named = [f"{name} {number}" if len(classes) > 1 else name for name, number in classes]
+        named = [f"{name} ({number})" if len(classes) > 1 else name for name, number in classes]
         rows.append((MEANING[kind], str(count), listed(named, NAMED)))
     return "<div>" + html.text("What was found", "h2") + html.table(("", "places", "of"), rows, (1,)) + "</div>\n"
 
@@ -167,7 +176,10 @@ def _case(audit: Audit, row: Row) -> str:
     findings, cut = audit.findings(row.case), None
     try:
         drawn = of_case(audit, row.case)
-        cut, picture = drawn.cut, html.image(drawn.png, f"{row.case}: given and suggested outlines", drawn.cut.name)
+        cut, picture = (
+            drawn.cut,
+            html.image(drawn.png, f"{row.case}: given and suggested outlines", drawn.cut.name, drawn.whole),
+        )
     except InputError as error:
         told = any(f.kind == "file" for f in findings)
         picture = html.text("No picture." if told else str(error), "p", "soft")

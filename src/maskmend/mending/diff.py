@@ -8,14 +8,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..audit import html
 from ..audit.checks import read_given
-from ..audit.pictures import BLANK, letters_of, outlined, picture, shown_image, sliced
+from ..audit.pictures import Shown, drawn, letters_of, outlined, sliced
 from ..audit.store import Audit
 from ..data.formats import replacing
-from ..errors import InputError
 from ..progress import track
 from .change import Change
 
@@ -51,11 +48,11 @@ def _parts(
     yield html.legend(given="given", other="mended")
     for change in track(changes, "Drawing the changes"):
         after = root / "labelsTr" / f"{change.case}{audit.about.file_ending}"
-        yield _case(*_drawn(audit, change.case, after, ignore), change, records[change.case])
+        yield _case(_drawn(audit, change.case, after, ignore), change, records[change.case])
 
 
-def _case(png: bytes, name: str, change: Change, record: Mapping[str, Any]) -> str:
-    figure = html.image(png, f"{change.case}: outlines before and after", name)
+def _case(shown: Shown, change: Change, record: Mapping[str, Any]) -> str:
+    figure = html.image(shown.png, f"{change.case}: outlines before and after", shown.cut.name, shown.whole)
     who = WORDS[change.by]
     if change.by == "reviewed":
         alone = f", and {len(record['taken'])} of the suggestions taken automatically" if record["taken"] else ""
@@ -73,13 +70,9 @@ def _size(change: Change, voxels: int) -> str:
     return change.size(voxels) if voxels else "–"
 
 
-def _drawn(audit: Audit, case: str, path: Path, ignore: int | None) -> tuple[bytes, str]:
-    """Both outlines on the slice where most changed, and its name."""
+def _drawn(audit: Audit, case: str, path: Path, ignore: int | None) -> Shown:
+    """Both outlines on the slice where most changed."""
     before, after = audit.given(case), read_given(path, ignore)
     cut = sliced(before.array, before.geometry, None, before.array != after.array)
     given, mended = cut.of(before.array), cut.of(after.array)
-    try:
-        plane = shown_image(audit.image(case).array, cut)
-    except InputError:
-        plane = np.full((*given.shape, 1), BLANK, np.uint8)
-    return picture(plane, outlined(given, mended), cut.steps, marks=letters_of(cut, plane.shape)), cut.name
+    return drawn(audit, case, cut, outlined(given, mended), letters_of(cut, given.shape))
