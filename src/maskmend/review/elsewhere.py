@@ -32,6 +32,7 @@ def edit_elsewhere(audit: Audit, writer: Journal, program: str, case: str | None
     """Open a case there, wait until the program ends, and write what changed into the journal.
 
     The label that is opened is the present one, as label.ending beside suggestion.ending; it is saved under its name.
+    A case that was saved is done; one that was not saved stays as it is.
 
     Raises:
         InputError: there is no such program or case, or what was saved lies on another grid or holds undeclared values.
@@ -51,7 +52,10 @@ def edit_elsewhere(audit: Audit, writer: Journal, program: str, case: str | None
         write_label(label, stored(now.array, audit.about), now.geometry)
         if (suggestion := audit.map("suggestions", name)) is not None:
             write_image(Path(folder) / f"suggestion{ending}", stored(suggestion, audit.about), now.geometry)
+        before = label.stat().st_mtime_ns
         subprocess.run([found, *words(list(audit.cases[name].images), label)], check=False)
+        if not label.is_file() or label.stat().st_mtime_ns == before:
+            raise InputError(f"{label.name} of {name} was not saved, so nothing changed; save it under its own name.")
         saved = aligned(read_label(label), now, str(label), "the given label").array
     _keep(audit, writer, name, now.array, saved)
 
@@ -69,12 +73,14 @@ def _keep(audit: Audit, writer: Journal, case: str, before: NDArray[Any], saved:
     declared = {*audit.about.labels.values()} | ({audit.about.ignore} if audit.about.ignore is not None else set())
     if strange := sorted({int(v) for v in np.unique(saved)} - declared):
         raise InputError(f"what was saved of {case} holds the value {strange[0]}; draw with {sorted(declared)} only.")
-    sha = audit.about.files[case][0]
+    sha, numbers, seen = audit.about.files[case][0], audit.map("findings", case), writer.of(case).verdicts
     for index, runs in strokes(planes(now), planes(saved)):
         writer.append(case, "stroke", sha, axis=0, index=index, runs=runs, tool="elsewhere")
+    changed = set() if numbers is None else {int(n) for n in np.unique(numbers[now != saved])}
     for finding in audit.findings(case):
-        if finding.id not in writer.of(case).verdicts:
-            writer.append(case, "verdict", sha, finding=finding.id, verdict="redrawn")
+        if finding.id not in seen:  # she saw the whole label, and drew it or left it so
+            verdict = "redrawn" if finding.number in changed else "refused"
+            writer.append(case, "verdict", sha, finding=finding.id, verdict=verdict)
     writer.append(case, "done", sha)
 
 
