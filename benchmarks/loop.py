@@ -120,7 +120,7 @@ def audited(name: str, root: Path) -> Path:
 
 def looped(name: str, root: Path, way: str, seed: int) -> Path:
     """The data set that a way of the loop leaves."""
-    output = root.parent / f"Dataset002_{way}"
+    output = root.parent / f"Dataset{10 + WAYS.index(way):03d}_{way}"
     if (output / "dataset.json").exists():
         return output
     first = audited(name, root)
@@ -180,7 +180,7 @@ def run_cell(images: Path, out: Path, name: str, noise: str, seed: int, way: str
 
 
 def with_truth(root: Path) -> Path:
-    target = root.parent / "Dataset003_Truth"
+    target = root.parent / "Dataset002_Truth"
     if not target.exists():
         shutil.copytree(root, target, symlinks=True)
         shutil.rmtree(target / "labelsTr")

@@ -35,7 +35,7 @@ def crossing(answers: dict[str, float]) -> Any:
 
         return SimpleNamespace(kind=kind, probabilities=probabilities)
 
-    names = [SimpleNamespace(name=f"c{n}") for n in range(6)]
+    names = [SimpleNamespace(name=f"c{n}") for n in range(ENOUGH)]
     return SimpleNamespace(
         dataset=SimpleNamespace(train=names), given=lambda reviewed: judge("given"),
         halves=lambda reviewed: judge("halves"), of_reviewed=lambda reviewed: judge("reviewed"),
@@ -51,9 +51,9 @@ def labels(count: int) -> dict[str, Picture]:
 @pytest.mark.parametrize(
     ("count", "halves", "before", "others", "kind", "said"),
     [
-        (5, 1, 3, False, "reviewed", "alone judges the rest"),
-        (5, 3, 1, False, "given", "draw no better"),
-        (5, 3, 1, True, "others", "The judges stay"),
+        (ENOUGH, 1, 3, False, "reviewed", "alone judges the rest"),
+        (ENOUGH, 3, 1, False, "given", "draw no better"),
+        (ENOUGH, 3, 1, True, "others", "The judges stay"),
         (ENOUGH - 1, 1, 3, False, "given", "too few"),
     ],
 )
@@ -96,7 +96,7 @@ def test_a_class_that_one_fold_lacks_is_named(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("spoilt")
-    data = write_phantom(root / "D", 2, train=8, test=0, size=32)
+    data = write_phantom(root / "D", 2, train=10, test=0, size=32)
     simulate(data.root, root / "N", "dilate_erode", {"low": 2, "high": 3})
     return root / "N"
 
@@ -113,14 +113,14 @@ def test_an_audit_again_lets_the_reviewed_judge_and_keeps_what_was_spoken_of(
     folder = tmp_path / "audit"
     shutil.copytree(audited, folder)
     before = open_audit(folder)
-    cases = [row.case for row in before.rows[:5]]
+    cases = [row.case for row in before.rows[:ENOUGH]]
     simulated_review(folder, spoilt / "labelsTr_truth", cases)
     spoken = {case: (folder / "findings" / f"{case}.json").read_bytes() for case in cases}
     result = audit(spoilt, folder, again=True, device="cpu", jobs=0)
     now = result.audit
     assert now.about.reviewed == tuple(sorted(cases))
     assert now.about.settings["cross"] == 2
-    assert "5 reviewed" in " ".join(now.about.sentences)
+    assert f"{ENOUGH} reviewed" in " ".join(now.about.sentences)
     assert {case: (folder / "findings" / f"{case}.json").read_bytes() for case in cases} == spoken
     learnt = {path.name: read_label(path).array for path in folder.glob("networks/*/data/reviewed/*")}
     for case in cases:

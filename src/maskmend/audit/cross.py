@@ -47,7 +47,7 @@ BELIEVED = 3
 """How much longer networks of reviewed labels learn: these may be known by heart."""
 CLEAN = 0.25
 """Share of each batch that reviewed cases have."""
-ENOUGH = 4
+ENOUGH = 8
 """Reviewed cases from which networks learn from them alone."""
 
 

@@ -138,16 +138,17 @@ def of_files(broken: Sequence[str]) -> list[str]:
     return [f"Not to be used as given: {counted(len(broken), 'label')} ({listed(broken)})."] if broken else []
 
 
-def of_edges(offsets: Mapping[str, Offset], cases: Sequence[str], known_mm: bool, seed: int = 0) -> list[str]:
-    """Classes whose masks all end elsewhere than the image changes: networks repeat that, and a person must judge."""
+def of_edges(offsets: Mapping[str, Offset], cases: Sequence[str], known_mm: bool, reviewed: bool = False) -> list[str]:
+    """Classes whose given masks all end elsewhere than the image changes: networks repeat that, and a person must judge,
+    who is told which to look at until she has ``reviewed`` some."""
     said = []
     for name, offset in offsets.items():
         how, unit = "wide" if offset.mm > 0 else "tight", "mm" if known_mm else "px"
         said.append(
-            f"Every mask of {name} looks too {how}, by about {abs(offset.mm):.1f} {unit}, by the edges in the images."
+            f"Every given mask of {name} looks too {how}, by about {abs(offset.mm):.1f} {unit}, by the images' edges."
         )
-    if said:
-        names = ", ".join(at_random(cases, seed))
+    if said and not reviewed:
+        names = ", ".join(at_random(cases))
         said.append(
             f"No network can see what all masks share: review some chosen at random ({names}), then audit with --again."
         )

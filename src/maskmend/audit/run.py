@@ -207,7 +207,7 @@ def _whole(
         "sentences": (
             *rank.of_files([look.case for look in asked.looks.values() if look.broken]),
             *asked.said,
-            *rank.of_edges(offsets, [row.case for row in rows], _known_mm(asked)),
+            *rank.of_edges(offsets, [row.case for row in rows], _known_mm(asked), bool(asked.reviewed)),
             *rank.sentences(rows, every, judges),
         ),
     }
