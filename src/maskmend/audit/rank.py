@@ -138,8 +138,13 @@ def of_files(broken: Sequence[str]) -> list[str]:
     return [f"Not to be used as given: {counted(len(broken), 'label')} ({listed(broken)})."] if broken else []
 
 
-def of_edges(offsets: Mapping[str, Offset], cases: Sequence[str], known_mm: bool, reviewed: bool = False) -> list[str]:
-    """Classes whose given masks all end elsewhere than the image changes: networks repeat that, and a person must judge,
+def of_edges(
+    offsets: Mapping[str, Offset],
+    cases: Sequence[str],
+    known_mm: bool,
+    reviewed: bool = False,
+) -> list[str]:
+    """Classes whose given masks all end elsewhere than the image changes: networks repeat that; a person must judge,
     who is told which to look at until she has ``reviewed`` some."""
     said = []
     for name, offset in offsets.items():
