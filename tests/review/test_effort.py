@@ -1,0 +1,75 @@
+"""How many wrong labels are left: the interval holds the truth, whatever the audit is worth and however far one is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from maskmend.audit.records import Row
+from maskmend.review import effort
+from maskmend.review.journal import CaseState, Event
+from maskmend.review.session import _mixed
+
+
+def said(n: int, wrong: bool) -> CaseState:
+    """Done as the nth; accepted what was suggested, or refused."""
+    event = Event(n=n, at="", reviewer="Anna", case="", do="done", label="", verdict="accepted" if wrong else "refused")
+    return CaseState(done=event, verdicts={"": event}, begun=True)
+
+
+def reviewed(
+    seed: int, share: float, worth: float, blind: float, seen: float
+) -> tuple[list[Row], Mapping[str, CaseState], int]:
+    """60 cases, ``share`` of them wrong, whose doubt is ``worth`` standard deviations higher; so many are seen in the
+    order of a review. Also how many wrong ones are left."""
+    rng = np.random.default_rng(seed)
+    wrong = rng.random(60) < share
+    doubt = rng.normal(size=60) + worth * wrong
+    rows = [
+        Row(case=str(i), rank=rank, doubt=1 / (1 + np.exp(1 - doubt[i])), hint="review" if doubt[i] > 1 else "fine")
+        for rank, i in enumerate(np.argsort(-doubt), 1)
+    ]
+    order = _mixed([row.case for row in rows], {row.case for row in rows if row.hint == "fine"}, blind, seed)
+    done = order[: round(60 * seen)]
+    return rows, {case: said(n, wrong[int(case)]) for n, case in enumerate(done, 1)}, sum(wrong) - sum(
+        wrong[int(case)] for case in done
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("blind", [0.0, 0.1])
+@pytest.mark.parametrize("worth", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_the_interval_holds_the_truth(share: float, worth: float, blind: float) -> None:
+    held = []
+    for seed in range(20):
+        for seen in (0.2, 0.4):
+            rows, states, truth = reviewed(seed, share, worth, blind, seen)
+            found = effort.left(rows, states)
+            assert found is not None
+            held.append(found.low <= truth <= found.high)
+    assert np.mean(held) >= 0.85
+
+
+def test_it_narrows_and_comes_to_nothing() -> None:
+    widths = []
+    for seen in (0.2, 0.5, 0.8, 1.0):
+        rows, states, truth = reviewed(0, 0.3, 2.0, 0.0, seen)
+        found = effort.left(rows, states)
+        assert found is not None
+        widths.append(found.high - found.low)
+    assert widths == sorted(widths, reverse=True)
+    assert (truth, found.value, found.low, found.high) == (0, 0, 0, 0)
+
+
+def test_of_a_few_nothing_is_said() -> None:
+    rows, states, _ = reviewed(0, 0.3, 2.0, 0.0, (effort.FEWEST - 1) / 60)
+    assert effort.left(rows, states) is None
+    assert effort.sentence(rows, states) == f"{effort.FEWEST - 1} of 60 seen"
+
+
+def test_right_ones_at_the_end_are_enough() -> None:
+    rows, states, _ = reviewed(0, 0.0, 1.0, 0.0, 0.8)
+    assert effort.following([row.case for row in rows], rows, states) == "enough: more reviewing changes little"
+    assert effort.following([row.case for row in rows], rows, {}).startswith(f"next: {rows[0].case}, ")
