@@ -279,7 +279,7 @@ def test_a_blind_finding_is_answered_before_its_suggestion(browser: Any, tmp_pat
         page.keyboard.press("r")
         sync_api.expect(page.locator(".next")).to_contain_text("after your answer")
     events = [event for event in journal.read(folder) if event.do == "verdict"]
-    assert [(event.verdict, event.shown) for event in events] == [("accepted", "given"), ("refused", "both")]
+    assert [(event.verdict, event.shown) for event in events] == [("accepted", "hidden"), ("refused", "both")]
 
 
 def test_a_second_reviewer_may_only_look(browser: Any, pictures: tuple[Path, str]) -> None:

@@ -272,7 +272,19 @@ def test_a_hidden_suggestion_is_not_told(tmp_path: Path) -> None:
         client.say("a", do="verdict", finding=found[0]["id"], verdict="accepted", shown="given")
         given, suggestion, *_ = client.planes("a", 0, index)
         assert (given != suggestion).any()
+        client.say("a", do="verdict", finding=found[0]["id"], verdict="refused", shown="both")
+        blind = client.get("/api/summary")["blind"]
+        assert (blind["hidden"], blind["agreed_hidden"]) == (1, 1), "the first answer counts"
+        client.say("a", do="undo")
+        client.say("a", do="undo")
+        assert not client.get("/api/case/a")["findings"][0]["hidden"], "she has seen it"
         assert client.get("/api/summary")["blind"]["hidden"] == 1
+
+
+def test_what_she_did_not_look_at_was_not_hidden(client: Client) -> None:
+    finding = client.get("/api/case/a")["findings"][0]["id"]
+    client.say("a", do="verdict", finding=finding, verdict="accepted", shown="given")
+    assert client.get("/api/summary")["blind"] is None
 
 
 def test_a_picture_in_colour(tmp_path: Path) -> None:

@@ -34,14 +34,14 @@ Run = tuple[int, int, int, int]
 
 class Said(Record):
     """What a person says of a case. key: what the page calls it, so that it is written once however often it is sent.
-    seconds: she looked at it. shown: what she saw of a suggestion meanwhile."""
+    seconds: she looked at it. shown: what she saw of a suggestion meanwhile; hidden: it was kept from her."""
 
     do: Do
     key: str | None = Field(None, max_length=64)
     finding: str | None = Field(None, max_length=400)
     verdict: Verdict | None = None
     seconds: float | None = Field(None, ge=0)
-    shown: Literal["given", "suggestion", "both"] | None = None
+    shown: Literal["given", "suggestion", "both", "hidden"] | None = None
     comment: str | None = Field(None, max_length=2000)
     axis: int | None = None
     index: int | None = None

@@ -36,7 +36,8 @@ class Session:
     """A review that is going on. ``readonly``: why nothing can be written, if it cannot.
 
     blind: that share of undoubted cases is mixed in among the doubted, and that share of findings comes without its
-    suggestion until there is a verdict; chosen by ``seed`` and names alone.
+    suggestion until there was a verdict; chosen by ``seed`` and names alone. first: of each finding the first verdict,
+    whatever was undone since.
     """
 
     def __init__(self, audit: Audit, writer: Journal | None, readonly: str | None, blind: float, seed: int) -> None:
@@ -47,6 +48,9 @@ class Session:
         self.rows = {row.case: row for row in audit.rows}
         self.found = {case: audit.findings(case) for case in self.rows}
         self.keys = {event.key for event in self.events if event.key}
+        self.first: dict[str | None, Event] = {}
+        for event in self.events:
+            self._answered(event)
         self.veiled = {
             f.id for found in self.found.values() for f in found
             if f.suggested and case_rng(seed, f.id).random() < blind
@@ -82,8 +86,11 @@ class Session:
 
     def hidden(self, case: str) -> set[int]:
         """Numbers of the findings whose suggestion is not shown yet."""
-        said = self.state(case).verdicts
-        return {f.number for f in self.found[case] if f.id in self.veiled and f.id not in said}
+        return {f.number for f in self.found[case] if f.id in self.veiled and f.id not in self.first}
+
+    def _answered(self, event: Event) -> None:
+        if event.do == "verdict":
+            self.first.setdefault(event.finding, event)
 
     # --- what the page is told ---
 
@@ -158,6 +165,7 @@ class Session:
         event = self.writer.append(case, said.do, sha, key=said.key, **fields)
         if said.key is not None:
             self.keys.add(said.key)
+        self._answered(event)
         self.states[case] = self.writer.of(case)
         if case in self.shelf.held:
             self._drawn(self.shelf.held[case], event)
@@ -179,7 +187,9 @@ class Session:
         if said.do == "verdict":
             if said.finding is None or said.verdict is None:
                 raise Refused(422, "a verdict speaks of a finding")
-            return said.model_dump(include={"finding", "verdict", "seconds", "shown", "comment"})
+            hidden = said.finding in self.veiled and said.finding not in self.first
+            fields = said.model_dump(include={"finding", "verdict", "seconds", "shown", "comment"})
+            return fields | ({"shown": "hidden"} if hidden else {})
         if said.do == "stroke":
             if said.axis is None or said.index is None or said.runs is None:
                 raise Refused(422, "a stroke needs axis, index and runs")
@@ -233,10 +243,11 @@ class Session:
         told: dict[str, list[bool]] = {"shown": [], "hidden": []}
         for case, found in self.found.items():
             for f in found:
-                event = self.state(case).verdicts.get(f.id)
-                if event is not None and f.suggested:
-                    how = "hidden" if f.id in self.veiled and event.shown == "given" else "shown"
-                    told[how].append(event.verdict in ("accepted", "redrawn"))
+                first, last = self.first.get(f.id), self.state(case).verdicts.get(f.id)
+                if first is not None and first.shown == "hidden":
+                    told["hidden"].append(first.verdict in ("accepted", "redrawn"))
+                elif last is not None and f.suggested:
+                    told["shown"].append(last.verdict in ("accepted", "redrawn"))
         fine = [case for case in effort.finished(self.states) if self.rows[case].hint == "fine"]
         if not told["hidden"] and not fine:
             return None
