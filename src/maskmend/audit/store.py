@@ -122,12 +122,12 @@ class Audit:
             found: NDArray[np.uint8] = file["doubt"]
         return found
 
-    def image(self, case: str) -> Picture:
-        """The image (C, *S), its axes turned as those of the label.
+    def image(self, case: str, label: Picture | None = None) -> Picture:
+        """The image (C, *S), its axes turned as those of the label, which is read unless it is given.
 
         Raises InputError where they do not lie on one grid.
         """
-        image, label = read_image(self.cases[case].images), self.given(case)
+        image, label = read_image(self.cases[case].images), label or self.given(case)
         return aligned(image, label, str(self.cases[case].images[0]), str(self.cases[case].label))
 
     def check_unchanged(self, case: str) -> None:

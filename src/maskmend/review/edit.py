@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audit.store import Audit
+from ..audit.store import Audit, Finding
 from ..audit.suggest import taken
 from ..data.formats import Picture
 from ..errors import InputError
 from ..types import IGNORE
 from .journal import CaseState, Run
 
+Read = Callable[[str], "NDArray[Any] | None"]
+"""Gives the numbers of findings, or suggestions, by the name of their room."""
 MOST_RUNS = 100_000
 """In one stroke."""
 
@@ -49,8 +51,17 @@ def draw(label: NDArray[Any], axis: int, index: int, runs: Sequence[Run], ignore
         plane[row, start:end] = IGNORE if value == ignore else value
 
 
-def current(audit: Audit, case: str, state: CaseState, given: Picture | None = None) -> Picture:
+def current(
+    audit: Audit, case: str, state: CaseState, given: Picture | None = None, read: Read | None = None
+) -> Picture:
     """The label as it stands: (*S) on the given one's grid, IGNORE where nobody annotated.
+
+    Args:
+        audit: what the review is of.
+        case: its name.
+        state: what was said and drawn of it.
+        given: its given label, if it was read.
+        read: a map of a room, if they were read; by default from its file.
 
     Raises:
         InputError: the given label changed since the audit, or the journal speaks of another one; what was accepted
@@ -59,20 +70,28 @@ def current(audit: Audit, case: str, state: CaseState, given: Picture | None = N
     given = given or audit.given(case)
     check_same(audit, case, state)
     label = given.array.copy()
-    if accepted := [f.number for f in audit.findings(case) if f.id in state.accepted and f.suggested]:
-        numbers, suggested = audit.map("findings", case), audit.map("suggestions", case)
+    volume = planes(label)
+    if accepted := [f for f in audit.findings(case) if f.id in state.accepted and f.suggested]:
+        numbers, suggested = (read(room) if read else audit.map(room, case) for room in ("findings", "suggestions"))
         if numbers is None or suggested is None:
             raise InputError(
                 f"{audit.file('suggestions', case)} or its numbers are gone, and some of it was accepted; put them "
                 "back, or audit the data set again with `maskmend audit`."
             )
-        label = taken(label, suggested, numbers, accepted).astype(label.dtype)
-    volume = planes(label)
+        box = _around(accepted)
+        volume[box] = taken(volume[box], suggested[box], numbers[box], [f.number for f in accepted])
     for stroke in state.strokes:
         assert stroke.axis is not None
         assert stroke.index is not None
         draw(volume, stroke.axis, stroke.index, stroke.runs or (), audit.about.ignore)
     return Picture(label, given.geometry)
+
+
+def _around(findings: Sequence[Finding]) -> tuple[Any, ...]:
+    """Where they all lie, in arrays (*S) and (D, H, W) alike."""
+    boxes = [f.box for f in findings if f.box is not None]
+    ends = zip(*boxes, strict=True) if len(boxes) == len(findings) else ()
+    return (..., *(slice(min(first), max(last)) for first, last in (zip(*axis, strict=True) for axis in ends)))
 
 
 def check_same(audit: Audit, case: str, state: CaseState) -> None:

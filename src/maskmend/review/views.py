@@ -76,7 +76,8 @@ class View:
     @cached_property
     def label(self) -> Array:
         """As it stands."""
-        return planes(current(self.audit, self.case, self.state, self.picture).array)
+        read = {"findings": self.numbers, "suggestions": self.suggestion}.get
+        return planes(current(self.audit, self.case, self.state, self.picture, read).array)
 
     def now(self, state: CaseState) -> None:
         """What was said and drawn meanwhile."""
@@ -159,7 +160,7 @@ def load(audit: Audit, case: str) -> View:
     """A case, read from its files; without its image where that is gone."""
     label = audit.given(case)
     try:
-        image: Array | None = audit.image(case).array
+        image: Array | None = audit.image(case, label).array
     except InputError:
         image = None
     if image is not None and image.ndim == 3:
