@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.optimize import linear_sum_assignment
 
 from ..data.geometry import Geometry
 from ..errors import InputError
@@ -39,6 +40,8 @@ BLANK = 40
 PLANES = {"IS": "axial", "AP": "coronal", "LR": "sagittal"}
 """Of the letters at the ends of the axis that a plane lies across: its name; axes come in this order from top and left
 to right."""
+SHOWN = (0.5, 99.5)
+"""Percentiles of a channel that become black and white: an organ that is 1 % of the image may be its brightest."""
 SAMPLE = 100_000
 """Voxels that a window is chosen by."""
 TOLD = 6
@@ -49,13 +52,16 @@ Box = tuple[slice, slice]
 
 
 def sides(place: Geometry) -> tuple[list[list[str]], list[bool]]:
-    """Of each axis (D, H, W) the letters at its first and last end, and whether a radiological view runs backwards."""
+    """Of each axis (D, H, W) the letters at its first and last end, and whether a radiological view runs backwards.
+
+    Each axis is named by another direction, the nearest ones together, however oblique they lie.
+    """
     if not place.placed or len(place.spacing_mm) != 3:
         return [["", ""]] * 3, [False] * 3
     letters, flip = [], []
-    for axis in range(3):
-        column = np.asarray(place.affine)[:3, 2 - axis]
-        main = int(np.abs(column).argmax())
+    columns = place.affine[:3, 2::-1] / np.linalg.norm(place.affine[:3, 2::-1], axis=0)
+    for axis, main in zip(*linear_sum_assignment(-np.abs(columns.T)), strict=True):
+        column = columns[:, axis]
         ends = (("R", "L"), ("A", "P"), ("I", "S"))[main]  # LPS: x grows to the left, y backwards, z upwards
         first, last = ends if column[main] > 0 else ends[::-1]
         letters.append([first, last])
@@ -164,13 +170,13 @@ def _extent(marked: Array, axis: int) -> tuple[int, int]:
 
 
 def window(image: Array) -> tuple[float, float]:
-    """The least and the largest value that are shown of a channel: its 1st and 99th percentile; of CT, soft tissue."""
+    """The least and the largest value that are shown of a channel: percentiles; of CT, soft tissue."""
     part = sample(image)
     if is_ct(part):
         return -160.0, 240.0
     if not part.size:
         return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(part, [1, 99]))
+    low, high = (float(v) for v in np.percentile(part, SHOWN))
     return low, max(high, low + 1e-6)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audit.pictures import is_ct, sample, sides
+from ..audit.pictures import SHOWN, is_ct, sample, sides
 from ..audit.store import Audit, Finding
 from ..data.formats import Picture
 from ..errors import InputError
@@ -131,7 +131,7 @@ class View:
 
     @cached_property
     def channels(self) -> list[dict[str, Any]]:
-        """Name and window of each channel: its 1st to 99th percentile, and those of CT where values look like HU."""
+        """Name and window of each channel: percentiles, and those of CT where values look like HU."""
         if self.image is None:
             return []
         names = self.audit.dataset.channel_names
@@ -190,7 +190,7 @@ def _plane(volume: Array, axis: int, index: int) -> Array:
 
 def _window(channel: Array) -> dict[str, Any]:
     part = sample(channel)
-    low, high = (float(v) for v in np.percentile(part, [1, 99])) if part.size else (0.0, 1.0)
+    low, high = (float(v) for v in np.percentile(part, SHOWN)) if part.size else (0.0, 1.0)
     presets = [{"name": name, "low": a, "high": b} for name, (a, b) in PRESETS.items()] if is_ct(part) else []
     return {"low": low, "high": max(high, low + 1e-6), "presets": presets}
 
