@@ -124,13 +124,17 @@ def measure(page: Page, slices: int, strokes: int) -> Iterator[tuple[str, list[f
         stroke = {"do": "stroke", "axis": n % 3, "index": 100 + n, "runs": runs, "tool": "brush", "key": f"{n:032}"}
         drawn.append(timed(page, "/api/case/ct/events", stroke))
     yield "stroke of 60 rows", drawn
-    undone = []
-    for _ in range(min(5, strokes)):
-        start = time.perf_counter()
-        page.ask("/api/case/ct/events", {"do": "undo"})
-        page.ask("/api/case/ct/labels?axis=0&index=100")
-        undone.append(1000 * (time.perf_counter() - start))
-    yield "undo, to the slice without it", undone
+    yield "undo, to the slice without it", [_then_seen(page, {"do": "undo"}) for _ in range(5)]
+    finding = json.loads(page.ask("/api/case/ct"))["findings"][0]["id"]
+    accept = {"do": "verdict", "finding": finding, "verdict": "accepted"}
+    yield "accept, to the slice with it", [_then_seen(page, accept) for _ in range(5)]
+
+
+def _then_seen(page: Page, said: dict[str, Any]) -> float:
+    start = time.perf_counter()
+    page.ask("/api/case/ct/events", said)
+    page.ask("/api/case/ct/labels?axis=0&index=200")
+    return 1000 * (time.perf_counter() - start)
 
 
 def main() -> None:
