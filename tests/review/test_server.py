@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from maskmend.audit.store import Audit
-from maskmend.data.formats import read_label
+from maskmend.data.formats import read_label, write_label
 from maskmend.review import session, views
 from maskmend.review.journal import Journal, read
 from maskmend.review.server import running
@@ -279,6 +279,17 @@ def test_a_hidden_suggestion_is_not_told(tmp_path: Path) -> None:
         client.say("a", do="undo")
         assert not client.get("/api/case/a")["findings"][0]["hidden"], "she has seen it"
         assert client.get("/api/summary")["blind"]["hidden"] == 1
+
+
+def test_a_label_that_changes_meanwhile_is_not_done(client: Client) -> None:
+    stroke = {"do": "stroke", "axis": 0, "index": 0, "runs": [[0, 0, 3, 1]]}
+    assert client.say("b", **stroke)[0] == 200
+    path = client.audit.cases["b"].label
+    assert path is not None
+    write_label(path, 0 * boxes(SHAPE), client.audit.given("a").geometry)
+    status, told = client.say("b", do="done")
+    assert (status, "changed since" in told["error"]) == (422, True)
+    assert [event.do for event in read(client.audit.folder)] == ["stroke"]
 
 
 def test_what_she_did_not_look_at_was_not_hidden(client: Client) -> None:

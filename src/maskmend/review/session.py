@@ -197,6 +197,8 @@ class Session:
             return said.model_dump(include={"axis", "index", "runs", "tool", "finding"})
         if said.do == "done" and (open_ := len(known - state.verdicts.keys())):
             raise Refused(409, f"{open_} of {len(known)} findings have no verdict yet; give one to each")
+        if said.do == "done":
+            self.audit.check_unchanged(case)
         return said.model_dump(include={"comment", "finding", "seconds"})
 
     def _drawn(self, view: View, event: Event) -> None:
