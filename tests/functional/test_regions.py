@@ -72,6 +72,14 @@ def test_parts_that_touch_at_a_corner_are_one() -> None:
     assert drop_parts(mask, 0.1).sum() == 6
 
 
+def test_the_largest_part_of_a_narrow_mask() -> None:
+    """Where cc3d 4.1 numbers a bool mask wrongly, or fails."""
+    rng = np.random.default_rng(0)
+    for shape in ((3, 1), (5, 2), (9, 3), (2, 3, 2)):
+        for mask in rng.random((50, *shape)) < 0.6:
+            assert drop_parts(mask, 1.0).sum() == max(map(len, flood(mask, corners=True)), default=0)
+
+
 def test_the_largest_part_stays_however_small() -> None:
     mask = np.zeros((40, 40), bool)
     mask[::3, ::3] = True

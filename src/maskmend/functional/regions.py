@@ -77,7 +77,8 @@ def _parts(mask: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
     """Connected parts numbered from 1, (*S), 0 elsewhere; and their sizes in pixels by number, 0 for number 0."""
     import cc3d
 
-    parts: np.ndarray = cc3d.connected_components(mask, connectivity=neighbours)  # type: ignore[call-overload]
+    numbers = mask.view(np.uint8)  # cc3d 4.1 parts what touches by corners wrongly where it is bool
+    parts: np.ndarray = cc3d.connected_components(numbers, connectivity=neighbours)  # type: ignore[call-overload]
     size = np.bincount(parts.ravel(), minlength=1)
     size[0] = 0
     return parts, size
