@@ -1,19 +1,23 @@
 """What one label shows by itself, without its image: holes, stray parts, slices left out, left and right exchanged.
 
-Arrays are (*S), 2D or 3D, whole numbers with 0 for the background and IGNORE where nobody annotated.
+Arrays are (*S), 2D or 3D, whole numbers with 0 for the background and IGNORE where nobody annotated. Parts of a class
+touch by corners, those of the background by faces: what two parts of one meet at does not part the other (Kong and
+Rosenfeld, Digital topology, 1989).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cc3d
 import numpy as np
 from edt import edt
+from nibabel import orientations
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, find_objects
 
 from ..data.geometry import Geometry
 
@@ -24,71 +28,142 @@ FALL = 0.5
 LEAST = 20
 """Voxels that the slices beside a gap have at least."""
 CANDIDATES = 20
-"""Stray parts of a class that are looked at."""
+"""Stray parts of a class, and holes of a label, that are looked at: the largest."""
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A connected part of a class: its voxels (flat, sorted), and the share of the class that it is."""
+    """A connected part of a class, or a hole in it.
 
-    voxels: Ints
+    runs: (2, N), the flat index at which each run of its voxels begins, and its length: of a large part some hundredth
+    of what its voxels would take. share: of the class that it is. around: the values of its neighbours, the commonest
+    first.
+    """
+
+    runs: Ints
     share: float
+    around: tuple[int, ...]
+
+    @property
+    def voxels(self) -> Ints:
+        """Flat indices, sorted."""
+        starts, lengths = self.runs
+        before = np.cumsum(lengths) - lengths
+        found: Ints = np.repeat(starts - before, lengths) + np.arange(lengths.sum())
+        return found
 
 
 @dataclass(frozen=True)
 class Shape:
     """What is kept of one class in one label.
 
-    voxels: how many. centre: (axes,) as shares of the image's lengths. parts: how many hold at least ``SMALL`` of it.
-    faces: (axis, end) of the volume that it touches. stray: all parts but the largest, largest first.
+    voxels: how many. box: the smallest that holds them. parts: how many hold at least ``SMALL`` of it. stray: all parts
+    but the largest, largest first. centre: as shares of the image's lengths; faces: (axis, end) of the volume that it
+    touches; both along the axes of ``frame``.
     """
 
     voxels: int
-    centre: tuple[float, ...]
+    box: Box
     parts: int
-    faces: frozenset[tuple[int, int]]
     stray: tuple[Part, ...]
+    centre: tuple[float, ...]
+    faces: frozenset[tuple[int, int]]
 
 
-def shapes(label: NDArray[Any]) -> dict[int, Shape]:
+Frame = tuple[tuple[int, bool], ...]
+
+
+def frame(place: Geometry) -> Frame:
+    """Of z, y and x of the patient (LPS), the array axis that lies nearest, and whether it runs the other way.
+
+    The array's own axes where the file says nothing of its place, or has but two.
+    """
+    dims = len(place.spacing_mm)
+    if dims != 3 or not place.placed:
+        return tuple((axis, False) for axis in range(dims))
+    turned = orientations.io_orientation(place.affine)  # type: ignore[no-untyped-call]  # of x, y, z: the axis, 1 or -1
+    of_patient = {2 - int(axis): (2 - index, bool(sense < 0)) for index, (axis, sense) in enumerate(turned)}
+    return tuple(of_patient[axis] for axis in range(dims))
+
+
+def lengths(shape: Sequence[int], place: Geometry) -> tuple[float, ...]:
+    """Of the image in mm along the axes of ``frame``; in pixels where the file knows no mm."""
+    return tuple(shape[axis] * place.spacing_mm[axis] for axis, _ in frame(place))
+
+
+def shapes(label: NDArray[Any], place: Geometry) -> dict[int, Shape]:
     """Every class that the label holds."""
-    return {k: _shape(label, k, box) for k, box in boxes(label).items()}
+    top, seen = int(label.max(initial=0)), frame(place)
+    boxes = find_objects(np.maximum(label, 0) if label.min(initial=0) < 0 else label, max_label=top) if top > 0 else []
+    return {k: _shape(label, k, box, seen) for k, box in enumerate(boxes, 1) if box is not None}
 
 
-def boxes(label: NDArray[Any]) -> dict[int, Box]:
-    """Of each foreground value, the smallest box that holds it."""
-    from scipy.ndimage import find_objects
-
-    top = int(label.max(initial=0))
-    found = find_objects(np.maximum(label, 0), max_label=top) if top > 0 else []
-    return {k: box for k, box in enumerate(found, 1) if box is not None}
-
-
-def _shape(label: NDArray[Any], k: int, box: Box) -> Shape:
-    mask = label[box] == k
-    numbers, count = cc3d.connected_components(mask, connectivity=4 if mask.ndim == 2 else 6, return_N=True)
-    sizes = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
-    order = np.argsort(-sizes, kind="stable")
-    total = int(sizes.sum())
-    start = np.array([axis.start for axis in box])
-    centre = [(float(np.average(np.arange(mask.shape[a]), weights=_profile(mask, a))) + start[a] + 0.5) / label.shape[a]
-              for a in range(mask.ndim)]  # fmt: skip
-    faces = {(a, 0) for a in range(mask.ndim) if box[a].start == 0}
-    faces |= {(a, 1) for a in range(mask.ndim) if box[a].stop == label.shape[a]}
-    stray = [Part(flat(numbers == n + 1, box, label.shape), sizes[n] / total) for n in order[1 : CANDIDATES + 1]]
-    return Shape(total, tuple(centre), int((sizes >= SMALL * total).sum()), frozenset(faces), tuple(stray))
+def _shape(label: NDArray[Any], k: int, box: Box, seen: Frame) -> Shape:
+    parts = _Parts(label, box, k)
+    total = int(parts.sizes.sum())
+    at = parts.middle / label.shape
+    ends = [(side.start == 0, side.stop == length) for side, length in zip(box, label.shape, strict=True)]
+    return Shape(
+        voxels=total,
+        box=box,
+        parts=int((parts.sizes >= SMALL * total).sum()),
+        stray=tuple(parts.part(n, total) for n in parts.largest[1 : CANDIDATES + 1]),
+        centre=tuple(float(1 - at[a] if back else at[a]) for a, back in seen),
+        faces=frozenset((axis, end) for axis, (a, back) in enumerate(seen) for end in (0, 1) if ends[a][end ^ back]),
+    )
 
 
-def _profile(mask: NDArray[np.bool_], axis: int) -> Ints:
-    """Voxels of each slice across an axis."""
-    counts: Ints = mask.sum(axis=tuple(a for a in range(mask.ndim) if a != axis))
-    return counts
+class _Parts:
+    """The connected parts of one value in a box of a label.
+
+    sizes: (N,) voxels of each. ends: (N, axes, 2) its first and last index in the box. largest: numbers, by size.
+    """
+
+    def __init__(self, label: NDArray[Any], box: Box, value: int) -> None:
+        self.label, self.box = label, _widened(box, label.shape)
+        near: Any = 3**label.ndim - 1 if value else 2 * label.ndim
+        mask = (label[self.box] == value).view(np.uint8)  # cc3d 4.1 parts what touches by corners wrongly if it is bool
+        self.numbers: NDArray[Any] = cc3d.connected_components(mask, connectivity=near)
+        stats = cc3d.statistics(self.numbers, no_slice_conversion=True)
+        self.sizes: Ints = stats["voxel_counts"][1:].astype(np.int64)
+        self.ends: Ints = stats["bounding_boxes"][1:].reshape(-1, label.ndim, 2).astype(np.int64)
+        self.largest: Ints = np.argsort(-self.sizes, kind="stable")
+        self._centres = stats["centroids"][1:]
+
+    @property
+    def middle(self) -> NDArray[np.float64]:
+        """Of all together: (axes,) in voxels of the label, 0.5 in the middle of the first."""
+        start = [side.start for side in self.box]
+        found: NDArray[np.float64] = np.average(self._centres, axis=0, weights=self.sizes) + start + 0.5
+        return found
+
+    def part(self, n: int, total: int) -> Part:
+        """Number ``n``, of a class of ``total`` voxels."""
+        tight = tuple(slice(int(first), int(last) + 1) for first, last in self.ends[n])
+        near = _widened(tight, self.numbers.shape)
+        mask = self.numbers[near] == n + 1
+        beside, counts = np.unique(self.label[self.box][near][binary_dilation(mask) & ~mask], return_counts=True)
+        shift = tuple(slice(b.start + a.start, b.start + a.stop) for a, b in zip(near, self.box, strict=True))
+        around = tuple(int(value) for value in beside[np.argsort(-counts, kind="stable")])
+        return Part(_runs(flat(mask, shift, self.label.shape)), float(self.sizes[n] / total), around)
 
 
-def flat(mask: NDArray[np.bool_], box: Box, shape: Sequence[int]) -> Ints:
+def _widened(box: Box, shape: Sequence[int]) -> Box:
+    """By a voxel on each side, as far as there is one."""
+    return tuple(slice(max(side.start - 1, 0), min(side.stop + 1, n)) for side, n in zip(box, shape, strict=True))
+
+
+def _runs(voxels: Ints) -> Ints:
+    """(2, N) starts and lengths of sorted flat indices."""
+    first = np.append(0, np.flatnonzero(np.diff(voxels) > 1) + 1)
+    return np.stack([voxels[first], np.diff(np.append(first, voxels.size))])
+
+
+def flat(mask: Bools, box: Box, shape: Sequence[int]) -> Ints:
     """Flat indices into the whole array (*S) of what is marked in a box of it, sorted."""
     place = [axis + part.start for axis, part in zip(np.nonzero(mask), box, strict=True)]
     found: Ints = np.ravel_multi_index(place, tuple(shape)).astype(np.int64)
@@ -100,33 +175,18 @@ def flat(mask: NDArray[np.bool_], box: Box, shape: Sequence[int]) -> Ints:
 
 def holes(label: NDArray[Any], known: Mapping[int, Shape]) -> Iterator[tuple[int, Part]]:
     """Background shut in by one class, as (class, hole); of a hole, the share is that of the class."""
-    found = boxes(label)
-    if not found:
+    if not known:
         return
-    box = tuple(slice(min(b[a].start for b in found.values()), max(b[a].stop for b in found.values()))
-                for a in range(label.ndim))  # fmt: skip
-    part = label[box]
-    numbers = cc3d.connected_components(part == 0, connectivity=4 if part.ndim == 2 else 6)
-    open_ = np.unique(np.concatenate([np.take(numbers, end, a).ravel() for a in range(part.ndim) for end in (0, -1)]))
-    inner = np.where(np.isin(numbers, open_), 0, numbers)
-    for number in np.unique(inner[inner > 0])[:CANDIDATES]:
-        mask = inner == number
-        around = _around(mask, part)
-        if len(around) == 1 and (k := int(around[0])) > 0:
-            yield k, Part(flat(mask, box, label.shape), float(mask.sum() / known[k].voxels))
-
-
-def _around(mask: NDArray[np.bool_], label: NDArray[Any]) -> NDArray[Any]:
-    """The values of the voxels that share a face with those of the mask."""
-    values = []
-    for axis in range(mask.ndim):
-        ahead, behind = _cut(mask.ndim, axis, 1, None), _cut(mask.ndim, axis, None, -1)
-        values += [label[ahead][mask[behind] & ~mask[ahead]], label[behind][mask[ahead] & ~mask[behind]]]
-    return np.unique(np.concatenate(values))
-
-
-def _cut(dims: int, axis: int, start: int | None, stop: int | None) -> Box:
-    return tuple(slice(start, stop) if a == axis else slice(None) for a in range(dims))
+    sides = zip(*(shape.box for shape in known.values()), strict=True)
+    parts = _Parts(label, tuple(slice(min(s.start for s in each), max(s.stop for s in each)) for each in sides), 0)
+    last = np.array(parts.numbers.shape) - 1
+    shut: Bools = np.all(
+        (parts.ends[..., 0] > 0) & (parts.ends[..., 1] < last), axis=1
+    )  # not at the edge, nor open to outside
+    for n in parts.largest[shut[parts.largest]][:CANDIDATES]:
+        hole = parts.part(n, 1)
+        if len(hole.around) == 1 and (k := hole.around[0]) > 0:
+            yield k, replace(hole, share=hole.share / known[k].voxels)
 
 
 # --- slices -----------------------------------------------------------------------------------------------------------
@@ -153,19 +213,18 @@ def gaps(label: NDArray[Any], k: int, box: Box, spacing_mm: Sequence[float]) -> 
     axis = int(np.argmax(spacing_mm))
     mask = np.moveaxis(label[box] == k, axis, 0)
     free = np.moveaxis(label[box] == 0, axis, 0)
-    areas = mask.sum((1, 2))
+    areas, start = mask.sum((1, 2)), box[axis].start
+    steps = [step for a, step in enumerate(spacing_mm) if a != axis]
     index = 1
     while index < len(areas) - 1:
         last = _run(areas, index)
         if last is not None and _alike(mask[index - 1], mask[last + 1]):
-            steps = [s for a, s in enumerate(spacing_mm) if a != axis]
-            added = np.zeros_like(mask)
-            added[index : last + 1] = _between(mask[index - 1], mask[last + 1], last - index + 1, steps)
-            marks = np.moveaxis(added & free & ~mask, 0, axis)
-            if marks.any():
-                start = box[axis].start
+            filled = _between(mask[index - 1], mask[last + 1], last - index + 1, steps) & free[index : last + 1]
+            if filled.any():
+                here = tuple(slice(start + index, start + last + 1) if a == axis else s for a, s in enumerate(box))
                 empty = not areas[index : last + 1].any()
-                yield Gap(axis, index + start, last + start, empty, flat(marks, box, label.shape))
+                voxels = flat(np.moveaxis(filled, 0, axis), here, label.shape)
+                yield Gap(axis, start + index, start + last, empty, voxels)
             index = last + 1
         index += 1
 
@@ -180,20 +239,20 @@ def _run(areas: Ints, index: int) -> int | None:
     return None
 
 
-def _alike(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
+def _alike(one: Bools, other: Bools) -> bool:
     """Whether two slices show the same thing: Dice of one half at least."""
     return 2 * float((one & other).sum()) >= FALL * float(one.sum() + other.sum())
 
 
-def _between(one: NDArray[np.bool_], other: NDArray[np.bool_], count: int, steps: Sequence[float]) -> NDArray[np.bool_]:
+def _between(one: Bools, other: Bools, count: int, steps: Sequence[float]) -> Bools:
     """``count`` slices between two, by signed distances (Raya and Udupa, IEEE TMI 1990)."""
     first, last = (_signed(each, steps) for each in (one, other))
     shares = (np.arange(1, count + 1) / (count + 1)).reshape(-1, 1, 1)
-    inside: NDArray[np.bool_] = (1 - shares) * first + shares * last > 0
+    inside: Bools = (1 - shares) * first + shares * last > 0
     return inside
 
 
-def _signed(mask: NDArray[np.bool_], steps: Sequence[float]) -> NDArray[np.float32]:
+def _signed(mask: Bools, steps: Sequence[float]) -> NDArray[np.float32]:
     """Distance to the boundary in mm, positive inside."""
     anisotropy = tuple(map(float, steps))
     inside, outside = (edt(np.ascontiguousarray(m), anisotropy=anisotropy) for m in (mask, ~mask))
@@ -209,7 +268,7 @@ OTHER = {"left": "right", "right": "left", "l": "r", "r": "l", "lt": "rt", "rt":
 
 def pairs(labels: Mapping[str, int]) -> Iterator[tuple[int, int]]:
     """(left, right) values of classes whose names are alike but for the side."""
-    spelt = {re.sub(r"[_\-.]", " ", name).lower(): value for name, value in labels.items()}
+    spelt = {re.sub(r"[_\-.\s]+|(?<=[a-z])(?=[A-Z])", " ", name).lower(): value for name, value in labels.items()}
     for name, value in spelt.items():
         sides = SIDES.findall(name)
         if len(sides) == 1 and sides[0].startswith("l"):
@@ -218,10 +277,8 @@ def pairs(labels: Mapping[str, int]) -> Iterator[tuple[int, int]]:
                 yield value, spelt[other]
 
 
-def exchanged(known: Mapping[int, Shape], left: int, right: int, shape: Sequence[int], place: Geometry) -> bool:
-    """Whether what is called left lies to the right of what is called right, in the patient (LPS: x grows leftward)."""
-    if left not in known or right not in known or not place.placed or len(shape) != 3:
-        return False
-    index = np.array([[*np.multiply(known[k].centre, shape)[::-1], 1.0] for k in (left, right)])
-    x = (index @ np.asarray(place.affine).T)[:, 0]
-    return bool(x[0] < x[1])
+def leftward(left: Shape, right: Shape, lengths_mm: Sequence[float]) -> float:
+    """How far what is called left lies to the left of what is called right, as a share of how far they lie apart: 1 if
+    just so, -1 if they are exchanged, near 0 if one lies above or before the other."""
+    step = (np.array(left.centre) - right.centre) * lengths_mm
+    return float(step[-1] / max(np.linalg.norm(step), 1e-9))

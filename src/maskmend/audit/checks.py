@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..data.align import unplaced
 from ..data.dataset import Case, Dataset, case_arrays
 from ..data.formats import Picture, read_label
 from ..data.geometry import Geometry
@@ -18,26 +22,36 @@ from ..runs.derived import in_threads
 from ..types import IGNORE
 from . import anatomy
 from .anatomy import Shape
-from .store import Doubted, sha256
+from .findings import Words
+from .store import Doubted, class_names, sha256
 
+Array = NDArray[Any]
 NOWHERE = np.array([], np.int64)
+UNKNOWN = Geometry(())
 
 
 @dataclass(frozen=True)
 class Look:
     """What is kept of one case, small enough for ten thousand.
 
-    files: sha256 of the label and of each image; "" of what cannot be read. broken: why its label cannot be used.
-    doubted: what the label shows by itself. shapes: by value. geometry, shape: of the label.
+    files: sha256 of the label and of each image; "" of what cannot be read. content: of the image's voxels, however its
+    file was written; "" if they cannot be used. broken: why its label cannot be used. doubted: what the label shows by
+    itself. shapes: by value. geometry, shape: of the label.
     """
 
     case: str
     files: tuple[str, ...]
+    content: str = ""
     broken: tuple[Doubted, ...] = ()
     doubted: tuple[Doubted, ...] = ()
     shapes: dict[int, Shape] = field(default_factory=dict)
     shape: tuple[int, ...] = ()
-    geometry: Geometry | None = None
+    geometry: Geometry = UNKNOWN
+
+    @property
+    def lengths(self) -> tuple[float, ...]:
+        """Of the image, along the axes of its shapes' centres."""
+        return anatomy.lengths(self.shape, self.geometry)
 
 
 def look_at(cases: Sequence[Case], dataset: Dataset) -> Iterator[Look]:
@@ -50,13 +64,28 @@ def look(case: Case, dataset: Dataset) -> Look:
     assert case.label is not None
     files = tuple(_sha(path) for path in (case.label, *case.images))
     try:
-        case_arrays(case, dataset)
-        label = read_given(case.label, dataset.ignore)
+        label, content = _read(case, dataset)
     except InputError as error:
         return Look(case.name, files, broken=(broken(str(error)),))
-    known = anatomy.shapes(label.array)
-    doubted = (*_holes(label, known, dataset), *_gaps(label, known, dataset), *_sides(label, known, dataset))
-    return Look(case.name, files, (), doubted, known, label.array.shape, label.geometry)
+    array, place = label.array, label.geometry
+    known = anatomy.shapes(array, place)
+    said = words(dataset, place)
+    doubted = (*_holes(array, known, said), *_gaps(array, known, said))
+    return Look(case.name, files, content, (), doubted, known, array.shape, place)
+
+
+def _read(case: Case, dataset: Dataset) -> tuple[Picture, str]:
+    """The given label on its own grid, with the image's place if its own file tells none; and a digest of the image.
+
+    Raises InputError where a file cannot be used.
+    """
+    assert case.label is not None
+    image, laid = case_arrays(case, dataset)
+    content = hashlib.blake2b(np.ascontiguousarray(image.array).data, digest_size=16)
+    content.update(str(image.array.shape).encode())
+    label = read_given(case.label, dataset.ignore)
+    borrowed = unplaced(label.geometry) and laid.shape == label.shape
+    return replace(label, geometry=laid.geometry) if borrowed else label, content.hexdigest()
 
 
 def given_label(case: Case, dataset: Dataset) -> Picture:
@@ -86,42 +115,36 @@ def _sha(path: Path) -> str:
         return ""
 
 
-def _names(dataset: Dataset) -> dict[int, str]:
-    return {value: name for name, value in dataset.labels.items()}
+def words(dataset: Dataset, place: Geometry) -> Words:
+    """How classes and sizes of a label are told."""
+    return Words(class_names(dataset.labels), place.spacing_mm, place.known)
 
 
-def size(voxels: int, place: Geometry) -> str:
-    """ "0.8 ml", "40 mm²" or "12 px": as much as the file knows."""
-    steps = [*place.spacing_mm, *([place.singleton[1]] if place.singleton else [])]
-    if not place.known:
-        return f"{voxels} px"
-    amount = voxels * float(np.prod(steps))
-    return f"{amount / 1000:.2g} ml" if len(steps) == 3 else f"{amount:.3g} mm²"
-
-
-def _holes(label: Picture, known: dict[int, Shape], dataset: Dataset) -> Iterator[Doubted]:
+def _holes(label: Array, known: Mapping[int, Shape], said: Words) -> Iterator[Doubted]:
     """Holes of a class; a small one is a slip of the pen, a large one may be meant."""
-    for k, hole in anatomy.holes(label.array, known):
-        sure = 0.95 / (1 + hole.share / (4 * anatomy.SMALL))
-        text = f"A hole of {size(hole.voxels.size, label.geometry)} in {_names(dataset)[k]}."
-        yield Doubted("hole", k, hole.voxels, float(sure), text, value=k)
+    for k, hole in anatomy.holes(label, known):
+        voxels = hole.voxels
+        text = f"A hole of {said.size(voxels.size)} in {said.name(k)}."
+        yield Doubted("hole", k, voxels, 0.95 * slip(hole.share), text, value=k)
 
 
-def _gaps(label: Picture, known: dict[int, Shape], dataset: Dataset) -> Iterator[Doubted]:
-    for k, box in anatomy.boxes(label.array).items():
-        for gap in anatomy.gaps(label.array, k, box, label.geometry.spacing_mm):
+def _gaps(label: Array, known: Mapping[int, Shape], said: Words) -> Iterator[Doubted]:
+    """Slices that a class skips, or where less than half of it is left; the latter may be anatomy."""
+    for k, shape in known.items():
+        for gap in anatomy.gaps(label, k, shape.box, said.spacing_mm):
             where = f"slice {gap.first}" if gap.first == gap.last else f"slices {gap.first} to {gap.last}"
-            name = _names(dataset)[k]
-            said = f"{name} is missing on {where}" if gap.empty else f"{name} is much smaller on {where}"
-            text = f"{said}, between slices that hold it."
+            how = "missing" if gap.empty else "much smaller"
+            text = f"{said.name(k)} is {how} on {where}, between slices that hold it."
             yield Doubted("slice_gap", k, gap.voxels, 0.9 if gap.empty else 0.6, text, value=k)
 
 
-def _sides(label: Picture, known: dict[int, Shape], dataset: Dataset) -> Iterator[Doubted]:
-    names = _names(dataset)
-    for left, right in anatomy.pairs(dataset.labels):
-        if anatomy.exchanged(known, left, right, label.array.shape, label.geometry):
-            text = f"{names[left]} lies to the right of {names[right]}: the two seem exchanged."
-            for k, other in ((left, right), (right, left)):
-                voxels = np.flatnonzero(label.array == k)
-                yield Doubted("left_right", k, voxels, 0.95, text, value=other, other=other)
+def slip(share: float) -> float:
+    """How likely something is a slip of the pen by the share of its class that it is: 1 of a tiny one, 0.8 at
+    ``SMALL``, one half at four times as much."""
+    return 1 / (1 + share / (4 * anatomy.SMALL))
+
+
+def whole_class(each: Doubted, label: Array) -> Doubted:
+    """A finding of a class as a whole, with its voxels in the label (*S); others as they are."""
+    of_class = each.value is not None and not each.voxels.size
+    return replace(each, voxels=np.flatnonzero(label == each.class_)) if of_class else each

@@ -25,7 +25,7 @@ from ..functional import doubt as doubts
 from ..metrics import dice, mean_sd, overlap
 from ..progress import track
 from . import rank, store
-from .checks import Look, given_label, look_at, read_given
+from .checks import Look, given_label, look_at, read_given, whole_class
 from .edges import Offset, Profiles
 from .findings import by_model
 from .parts import around
@@ -85,7 +85,7 @@ def audit(asked: Asked) -> Audit:
     edges = Profiles(asked.dataset.labels)
     for case in track(cases, "Judging" if asked.judge else "Writing"):
         look = asked.looks[case.name]
-        doubted = [*look.broken, *(look.doubted if asked.checks else ()), *checked.get(case.name, ())]
+        doubted = [*look.broken, *checked.get(case.name, ())]
         found[case.name], verdict = _case(case, asked, about, doubted)
         if verdict is not None:
             judged[case.name] = verdict
@@ -135,7 +135,7 @@ def _case(
     assert case.label is not None
     label = read_given(case.label, about.ignore)
     maps: dict[str, Array] = {}
-    verdict = None
+    doubted, verdict = [whole_class(each, label.array) for each in doubted], None
     if asked.judge is not None and case.name in asked.judge.names():
         prob, spread = asked.judge.opinion(case, label)
         verdict, maps = judge(prob, label.array, about.labels, spread)

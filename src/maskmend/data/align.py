@@ -142,8 +142,12 @@ def _corners(shape: Array) -> Array:
     return np.array([*product(*((0, length - 1) for length in shape))])
 
 
+def unplaced(geometry: Geometry) -> bool:
+    """Whether the file says nothing of its place: it has none, or a bare header."""
+    return _silent(geometry, excuse_bare=True)
+
+
 def _silent(geometry: Geometry, excuse_bare: bool) -> bool:
-    """Whether the file says nothing of its place."""
     if not geometry.placed:
         return True
     steps = np.linalg.norm(geometry.affine[:3, :3], axis=0)
