@@ -93,8 +93,14 @@ def test_sentences() -> None:
     weak = said([0.01] * 26 + [0.5] * 4, certainty=0.5)
     assert "review before you mend" in weak
     assert "redrawn" not in weak
+    assert "look clean" not in said([0.01] * 30, certainty=0.5), "who is not sure of anything cannot tell"
+    learnt = Judge(kind="predictions", paths=("P",), held_out=True, cases=1, dice=0.999)
+    assert not rank.looks_clean([judged(0.01)] * 30, [learnt]), "they were learnt, labels agree with themselves"
+    assert "it may have learnt them" in " ".join(rank.sentences([], [judged(0.01)], [learnt]))
     assert "3 labels had no judge" in said([0.01] * 30, more=3)
     assert "--cross 2" in " ".join(rank.sentences([], [], []))
+    assert rank.of_classes([]) == []
+    assert "No usable label holds lung, heart" in rank.of_classes(["lung", "heart"])[0]
     assert rank.of_files(["a"]) == ["Not to be used as given: 1 label (a)."]
 
 

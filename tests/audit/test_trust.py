@@ -78,6 +78,8 @@ def test_folds_keep_patients_together(tmp_path: Path) -> None:
     assert all(len({of[name] for name in fold}) == 2 for fold in folds)
     with pytest.raises(InputError, match="4 patients or volumes with a usable label, too few for 5 folds"):
         dealt(data, names, 5)
+    with pytest.raises(InputError, match="1 case with a usable label, too few for 2 folds; audit without --cross"):
+        dealt(data, names[:1], 2)
     (data.root / "patients.csv").write_text("case,patient\nnobody,p1\n")
     with pytest.raises(InputError, match=r"line 2, names the case nobody"):
         patients(data)
@@ -87,10 +89,14 @@ def test_a_class_that_one_fold_lacks_is_named(tmp_path: Path) -> None:
     data = write_phantom(tmp_path / "D", 2, train=4, test=0, size=32)
     top = max(data.labels.values())
     usable = {case.name: frozenset({0, *range(1, top)}) for case in data.train}
-    lonely = min(usable)
-    usable[lonely] = frozenset({*data.labels.values()})
-    with pytest.raises(InputError, match=f"would see no .* only in {lonely}; give a larger --cross"):
-        Crossing(data, tmp_path / "networks", CrossConfig(), usable).given({})
+    crossing = Crossing(data, tmp_path / "networks", CrossConfig(), usable)
+    with pytest.raises(InputError, match=r"would see no .* in no usable label; audit without --cross"):
+        crossing.given({})
+    first, second = sorted(dealt(data, sorted(usable), 2)[0])
+    for held, cure in (([first], "audit without --cross"), ([first, second], "give a larger --cross")):
+        usable |= dict.fromkeys(held, frozenset({*data.labels.values()}))
+        with pytest.raises(InputError, match=f"would see no .* only in {', '.join(held)}; {cure}"):
+            crossing.given({})
 
 
 @pytest.fixture(scope="module")

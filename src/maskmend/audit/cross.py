@@ -136,10 +136,11 @@ class Crossing:
             for name, value in self.dataset.labels.items():
                 if value not in held:
                     where = [case for case, values in self.usable.items() if value in values]
+                    seen = f"only in {', '.join(where[:3])}" if where else "in no usable label"
                     raise InputError(
                         f"{self.dataset.root}: network {number} of --cross {self.config.folds} would see no {name!r}, "
-                        f"which is only in {', '.join(where[:3]) or 'no case'}; give a larger --cross, or take the "
-                        "class out of dataset.json."
+                        f"which is {seen}; {'give a larger' if len(where) > 1 else 'audit without'} --cross, or take "
+                        "the class out of dataset.json."
                     )
 
     def _trained(self, plan: Plan, reviewed: Reviewed) -> Several:
@@ -258,10 +259,10 @@ def dealt(dataset: Dataset, names: Sequence[str], folds: int) -> list[frozenset[
     for name in names:
         groups.setdefault(of.get(name, name), []).append(name)
     if len(groups) < folds:
-        kind = "patients or volumes" if len(groups) < len(names) else "cases"
+        kind = "patients or volumes" if len(groups) < len(names) else "case" if len(names) == 1 else "cases"
         raise InputError(
-            f"{dataset.root} has {len(groups)} {kind} with a usable label, too few for {folds} folds; give a smaller "
-            "--cross, or audit without it."
+            f"{dataset.root} has {len(groups)} {kind} with a usable label, too few for {folds} folds; "
+            f"{'give a smaller --cross, or ' if folds > 2 else ''}audit without --cross."
         )
     together = [groups[key] for key in sorted(groups)]
     return [frozenset(name for place in run for name in together[place]) for run in k_fold(len(together), folds)]

@@ -118,9 +118,12 @@ def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.
     return np.minimum(np.asarray(part) / np.maximum(whole, 1), 1.0)
 
 
-def looks_clean(judged: Sequence[Judged]) -> bool:
-    """Whether no more labels differ from what the judge expects than of careful raters: at most ``LEAST`` of 100."""
-    return bool(judged) and sum(each.doubt > CUT for each in judged) <= LEAST / 100 * len(judged)
+def looks_clean(judged: Sequence[Judged], judges: Sequence[Judge] = ()) -> bool:
+    """Whether no more labels differ from what the judge expects than of careful raters: at most ``LEAST`` of 100. One
+    that is not sure of its own masks, or may have learnt the labels, cannot tell."""
+    if not judged or weak(judged) or any(map(_learnt, judges)):
+        return False
+    return sum(each.doubt > CUT for each in judged) <= LEAST / 100 * len(judged)
 
 
 def weak(judged: Sequence[Judged]) -> bool:
@@ -136,6 +139,11 @@ def sentences(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[Ju
 def of_files(broken: Sequence[str]) -> list[str]:
     """Labels that cannot be read, or do not fit their images."""
     return [f"Not to be used as given: {counted(len(broken), 'label')} ({listed(broken)})."] if broken else []
+
+
+def of_classes(absent: Sequence[str]) -> list[str]:
+    """Classes that are declared, and drawn nowhere."""
+    return [f"No usable label holds {listed(absent)}: draw what is missing, or correct dataset.json."] if absent else []
 
 
 def of_edges(
@@ -172,7 +180,7 @@ def _of_judges(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[J
     who = "what was predicted" if all(judge.kind == "predictions" for judge in judges) else "what the networks expect"
     said = []
     differing, redrawn = sum(each.doubt > CUT for each in judged), sum(row.hint == "redraw" for row in rows)
-    if looks_clean(judged):
+    if looks_clean(judged, judges):
         said.append(f"These labels look clean: hardly any differs from {who}.")
     else:
         said.append(f"{differing} of {counted(len(judged), 'label')} differ clearly from {who}.")
@@ -183,12 +191,17 @@ def _of_judges(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[J
     if len(judged) < len(rows):
         said.append(f"{counted(len(rows) - len(judged), 'label')} had no judge, and only checks speak of them.")
     for judge in judges:
-        if judge.kind == "predictions" and (judge.dice or 0) > 0.99:
+        if _learnt(judge):
             said.append(
                 f"{judge.paths[0]} agrees with the given labels almost everywhere (Dice {judge.dice:.3f}): it may have "
                 "learnt them, and then says nothing of their errors."
             )
     return said
+
+
+def _learnt(judge: Judge) -> bool:
+    """Whether predictions that somebody gave agree with the labels as only those do that learnt them."""
+    return judge.kind == "predictions" and (judge.dice or 0) > 0.99
 
 
 def _of_checks(rows: Sequence[Row], judged: bool) -> list[str]:

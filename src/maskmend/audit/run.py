@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..data.align import aligned
 from ..data.dataset import Case, Dataset
 from ..data.formats import read_image
 from ..data.geometry import Geometry
+from ..data.scratch import scratch
 from ..functional import doubt as doubts
 from ..metrics import dice, mean_sd, overlap
 from ..progress import track
@@ -71,7 +73,8 @@ def look_over(dataset: Dataset) -> dict[str, Look]:
 
 
 def audit(asked: Asked) -> Audit:
-    """Judge every given label, and write down what is doubted; ``audit.json`` last.
+    """Judge every given label, and write down what is doubted; ``audit.json`` last. Until every case is judged, what an
+    audit before found stays as it is.
 
     Raises:
         InputError: a file of a judge cannot be used, or the folder cannot be written.
@@ -83,16 +86,20 @@ def audit(asked: Asked) -> Audit:
     found: dict[str, tuple[Finding, ...]] = {}
     judged: dict[str, Judged] = {}
     edges = Profiles(asked.dataset.labels)
-    for case in track(cases, "Judging" if asked.judge else "Writing"):
-        look = asked.looks[case.name]
-        doubted = [*look.broken, *checked.get(case.name, ())]
-        found[case.name], verdict = _case(case, asked, about, doubted)
-        if verdict is not None:
-            judged[case.name] = verdict
-        if asked.checks and not look.broken and len(next(iter(edges.found.values()), ())) < OF_EDGES:
-            label = given_label(case, asked.dataset)
-            image = aligned(read_image(case.images), label, str(case.images[0]), str(case.label))
-            edges.add(image.array, label.array, label.geometry.spacing_mm)
+    with scratch(asked.folder / "cases") as new:
+        for case in track(cases, "Judging" if asked.judge else "Writing"):
+            look = asked.looks[case.name]
+            doubted = [*look.broken, *checked.get(case.name, ())]
+            found[case.name], verdict = _case(case, asked, about, doubted, new)
+            if verdict is not None:
+                judged[case.name] = verdict
+            if asked.checks and not look.broken and len(next(iter(edges.found.values()), ())) < OF_EDGES:
+                label = given_label(case, asked.dataset)
+                image = aligned(read_image(case.images), label, str(case.images[0]), str(case.label))
+                edges.add(image.array, label.array, label.geometry.spacing_mm)
+        for case in cases:
+            if case.name not in asked.frozen:
+                _take(new, asked.folder, case.name, about.file_ending)
     rows = rank.ordered([case.name for case in cases], judged, found, asked.judge.kind if asked.judge else "")
     whole = _whole(asked, rows, judged, edges.verdicts()) | {"seconds": round(time.monotonic() - start, 2)}
     done = Audit(asked.folder, about.model_copy(update=whole), tuple(rows))
@@ -107,7 +114,7 @@ def _about(asked: Asked, made: str) -> About:
     return About(
         maskmend=__version__,
         dataset=str(data.root.resolve()),
-        dims=max((len(look.shape) for look in asked.looks.values()), default=2),
+        dims=max((len(look.shape) for look in asked.looks.values() if not look.broken), default=2),
         labels=data.labels,
         ignore=data.ignore,
         file_ending=data.file_ending,
@@ -121,16 +128,16 @@ def _about(asked: Asked, made: str) -> About:
 
 
 def _case(
-    case: Case, asked: Asked, about: About, doubted: Sequence[Doubted]
+    case: Case, asked: Asked, about: About, doubted: Sequence[Doubted], new: Path
 ) -> tuple[tuple[Finding, ...], Judged | None]:
-    """Judge one case, and write down its findings unless a person spoke of them.
+    """Judge one case, and write down its findings in the folder ``new``, unless a person spoke of them.
 
     Where the mask as a whole is doubted, every difference from the judge's is a finding, however thin.
     """
     if asked.looks[case.name].broken:
         nothing, nowhere = np.zeros((1,) * about.dims, np.int16), Geometry((1.0,) * about.dims)
         findings, _, _ = joined(case.name, nothing, doubted, about.labels, nowhere)
-        store.write_case(asked.folder, about, case.name, findings, {}, nowhere)
+        store.write_case(new, about, case.name, findings, {}, nowhere)
         return findings, None
     assert case.label is not None
     label = read_given(case.label, about.ignore)
@@ -147,8 +154,19 @@ def _case(
         return Audit(asked.folder, about, ()).findings(case.name), verdict
     findings, numbers, suggested = joined(case.name, label.array, doubted, about.labels, label.geometry)
     maps |= {"findings": numbers, "suggestions": suggested} if any(f.number for f in findings) else {}
-    store.write_case(asked.folder, about, case.name, findings, maps, label.geometry)
+    store.write_case(new, about, case.name, findings, maps, label.geometry)
     return findings, verdict
+
+
+def _take(new: Path, folder: Path, case: str, ending: str) -> None:
+    """The files of a case in ``folder`` become those in ``new``; those that it has no longer go. Its findings last."""
+    for room, end in product(("numbers", "suggestions", "predicted", "doubt", "findings"), (ending, ".npz", ".json")):
+        source, target = (root / room / f"{case}{end}" for root in (new, folder))
+        if source.exists():
+            target.parent.mkdir(exist_ok=True)
+            source.replace(target)
+        else:
+            target.unlink(missing_ok=True)
 
 
 def judge(
@@ -184,7 +202,7 @@ def _whole(
     asked: Asked, rows: Sequence[store.Row], judged: Mapping[str, Judged], offsets: Mapping[str, Offset]
 ) -> dict[str, Any]:
     """What is said of the data set as a whole."""
-    every = list(judged.values())
+    every, drawn = list(judged.values()), {k for look in asked.looks.values() for k in look.shapes}
     judges = []
     for kind in dict.fromkeys(source.kind for source in (asked.judge.sources if asked.judge else ())):
         sources = [source for source in asked.judge.sources if source.kind == kind] if asked.judge else []
@@ -202,10 +220,11 @@ def _whole(
     return {
         "judges": tuple(judges),
         "tau": rank.shares_wrong(every),
-        "looks_clean": rank.looks_clean(every) if every else None,
+        "looks_clean": rank.looks_clean(every, judges) if every else None,
         "edges_mm": {name: offset.mm for name, offset in offsets.items()},
         "sentences": (
             *rank.of_files([look.case for look in asked.looks.values() if look.broken]),
+            *rank.of_classes([name for name, value in asked.dataset.labels.items() if value and value not in drawn]),
             *asked.said,
             *rank.of_edges(offsets, [row.case for row in rows], _known_mm(asked), bool(asked.reviewed)),
             *rank.sentences(rows, every, judges),

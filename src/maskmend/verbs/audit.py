@@ -23,7 +23,7 @@ from ..audit.stored import predictions as of_folder
 from ..audit.trust import choose
 from ..data.dataset import Dataset, open_dataset
 from ..data.formats import Picture
-from ..data.lock import LOCK, hold
+from ..data.lock import hold
 from ..errors import InputError
 from ..review.outcome import reviewed, touched
 from ..runs.execute import check_engine
@@ -155,17 +155,9 @@ def _before(output: Path, data: Dataset, again: bool) -> Audit | None:
     if not is_audit(output):
         if again:
             raise InputError(f"{output} holds no audit yet; make one first, without --again.")
-        known = {
-            LOCK,
-            "networks",
-            "findings",
-            "numbers",
-            "suggestions",
-            "predicted",
-            "doubt",
-            "audit.csv",
-        }  # of one that was stopped
-        strange = [path.name for path in output.iterdir() if path.name not in known] if output.is_dir() else []
+        known = {"networks", "findings", "numbers", "suggestions", "predicted", "doubt", "audit.csv"}
+        there = [path.name for path in output.iterdir()] if output.is_dir() else []
+        strange = [name for name in there if name not in known and not name.startswith(".")]  # else of one stopped
         if strange:
             raise InputError(f"{output} holds {min(strange)} and no audit; name a new folder.")
         return None
