@@ -1,65 +1,75 @@
-"""What an audit costs: seconds of the checks of a data set, and seconds and memory of one very large volume.
+"""How long do an audit's checks take, what do they find, and how much memory do they need?
 
-python benchmarks/audit_speed.py checks DATASET            # maskmend audit DATASET without a judge, report included
-python benchmarks/audit_speed.py volume [SIDE SIDE DEPTH]  # a made-up CT, judged by predictions; 512 512 400
+    python benchmarks/audit_speed.py [DATASET ...]
+
+Of each data set: the seconds, and the findings by kind. Without any, a made CT of 512 × 512 × 400 voxels with five
+organs, one of them with a hole, another with a stray part.
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
-import subprocess
-import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from maskmend.data.dataset import write_dataset
-from maskmend.data.formats import replacing, write_image, write_label
+from maskmend.audit.population import compare
+from maskmend.audit.run import look_over
+from maskmend.data.dataset import open_dataset, write_dataset
+from maskmend.data.formats import write_image, write_label
 from maskmend.data.geometry import Geometry
 
-PLACE = Geometry((1.5, 0.8, 0.8), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+SHAPE = (400, 512, 512)
+ORGANS = (
+    ((200, 250, 150), (150, 120, 90)), ((200, 250, 360), (150, 120, 90)), ((300, 150, 250), (60, 50, 50)),
+    ((60, 300, 256), (50, 90, 100)), ((200, 400, 256), (190, 30, 30)),
+)  # fmt: skip
+"""Centres and radii in voxels."""
 
 
-def timed(*words: str) -> None:
-    """Run the command, and print what it took."""
-    start = time.monotonic()
-    subprocess.run([sys.executable, "-m", "maskmend", *words], check=True)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"{time.monotonic() - start:.1f} s, at most {peak:.2f} GiB: maskmend {' '.join(words)}")
+def made(root: Path) -> Path:
+    """A data set of one CT."""
+    label = np.zeros(SHAPE, np.uint8)
+    grid = np.ogrid[tuple(map(slice, SHAPE))]
+    for k, (centre, radii) in enumerate(ORGANS, 1):
+        label[sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, radii, strict=True)) < 1] = k
+    label[200, 240:244, 150:154], label[100:104, 20:24, 20:24] = 0, 3
+    image = label.astype(np.int16) * 40 + np.random.default_rng(0).integers(-30, 30, SHAPE, dtype=np.int16)
+    place = Geometry((1.0, 0.8, 0.8), (-200.0, -200.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    for folder in ("imagesTr", "labelsTr"):
+        (root / folder).mkdir(parents=True)
+    write_image(root / "imagesTr/ct_0000.nii.gz", image, place)
+    write_label(root / "labelsTr/ct.nii.gz", label, place)
+    write_dataset(root, ["CT"], {"background": 0} | {f"organ {k}": k for k in range(1, 6)}, ".nii.gz", 1)
+    return root
 
 
-def volume(root: Path, shape: tuple[int, ...]) -> Path:
-    """A CT of (D, H, W) voxels with a large organ and a lesion; the given label lacks the lesion and is too tight."""
-    grid = np.ogrid[tuple(slice(-1, 1, n * 1j) for n in shape)]
-    body = sum(axis**2 for axis in grid)
-    data, truth = root / "Dataset001_Large", (np.asarray(body) < 0.16).astype(np.uint8)
-    truth[tuple(slice(n // 2, n // 2 + n // 12) for n in shape)] = 2
-    given = np.where(np.asarray(body) < 0.13, 1, 0).astype(np.uint8)
-    for folder in (data / "imagesTr", data / "labelsTr", root / "predictions"):
-        folder.mkdir(parents=True)
-    image = np.random.default_rng(0).integers(-1000, 400, shape, dtype=np.int16)
-    write_image(data / "imagesTr" / "ct_0000.nii.gz", image, PLACE)
-    write_label(data / "labelsTr" / "ct.nii.gz", given, PLACE)
-    write_dataset(data, ["CT"], {"background": 0, "organ": 1, "lesion": 2}, ".nii.gz", 1)
-    prob = np.stack([0.94 * (truth == k) + 0.02 for k in range(3)]).astype(np.float16)
-    prob[0][np.asarray(body) > 0.4], prob[1:, np.asarray(body) > 0.4] = 1, 0
-    with replacing(root / "predictions" / "ct.npz") as part:
-        np.savez_compressed(part, probabilities=prob)
-    return data
+def check(root: Path) -> None:
+    dataset = open_dataset(root)
+    start = time.perf_counter()
+    looks = list(look_over(dataset).values())
+    found = compare(looks, dataset)
+    seconds = time.perf_counter() - start
+    every = [(look.case, each) for look in looks for each in (*look.broken, *found.get(look.case, ()))]
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(each.kind for _, each in every).most_common())
+    sure = sum(each.confidence > 0.9 for _, each in every) / len(looks)
+    print(f"{root.name}: {len(looks)} cases in {seconds:.1f} s; {len(every) / len(looks):.2f} findings a case, "
+          f"{sure:.3f} above 0.9, in {len({case for case, _ in every})} cases ({kinds})")  # fmt: skip
 
 
-def main(what: str, words: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("datasets", nargs="*", type=Path)
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        if what == "checks":
-            timed("audit", words[0], "-o", str(root / "audit"))
-        else:
-            width, height, depth = map(int, words or ("512", "512", "400"))
-            data = volume(root, (depth, height, width))
-            timed("audit", str(data), "-o", str(root / "audit"), "--predictions", str(root / "predictions"))
+        for root in args.datasets or [made(Path(folder) / "CT")]:
+            check(root)
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main()

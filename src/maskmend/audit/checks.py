@@ -28,6 +28,8 @@ from .store import Doubted, class_names, sha256
 Array = NDArray[Any]
 NOWHERE = np.array([], np.int64)
 UNKNOWN = Geometry(())
+AT_ONCE = 4
+"""Cases that are looked at together: a CT of 512 × 512 × 400 takes 1 GB."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Look:
 
 def look_at(cases: Sequence[Case], dataset: Dataset) -> Iterator[Look]:
     """Each case, in order, several at a time."""
-    yield from track(in_threads(partial(look, dataset=dataset), cases), "Checking labels", total=len(cases))
+    looks = in_threads(partial(look, dataset=dataset), cases, AT_ONCE)
+    yield from track(looks, "Checking labels", total=len(cases))
 
 
 def look(case: Case, dataset: Dataset) -> Look:

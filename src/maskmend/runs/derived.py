@@ -70,9 +70,9 @@ def _link(path: Path, target: Path) -> None:
         shutil.copy2(path, target)
 
 
-def in_threads(work: Callable[[Case], T], cases: Iterable[Case]) -> Iterator[T]:
-    """The results in order; the first failure stops what has not begun."""
-    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 16))
+def in_threads(work: Callable[[Case], T], cases: Iterable[Case], at_once: int = 16) -> Iterator[T]:
+    """The results in order, ``at_once`` at most; the first failure stops what has not begun."""
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, at_once))
     try:
         yield from pool.map(work, cases)
     finally:
