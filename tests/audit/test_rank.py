@@ -85,6 +85,16 @@ def said(doubts: Sequence[float], certainty: float = 0.95, more: int = 0) -> str
     )
 
 
+def test_networks_that_learnt_nothing_redraw_nothing() -> None:
+    """All background, and sure of it: the Dice of two empty masks is 1."""
+    every = {str(n): Judged(0.9 + n / 1000, 1.0, 0.01) for n in range(8)} | {"8": Judged(1.0, 1.0, 0.0)}
+    rows = rank.ordered(list(every), every, dict.fromkeys(every, ()), "cross")
+    assert {row.hint for row in rows} == {"review"}
+    said = " ".join(rank.sentences(rows, list(every.values()), [Judge(kind="cross", held_out=False, cases=9)]))
+    assert "let it learn longer" in said
+    assert "redrawn" not in said
+
+
 def test_sentences() -> None:
     assert "look clean" in said([0.01] * 30)
     few = said([0.01] * 26 + [0.5] * 4)

@@ -142,6 +142,8 @@ def test_an_audit_again_lets_the_reviewed_judge_and_keeps_what_was_spoken_of(
         ({"cross": 99}, "too few for 99 folds"),
         ({"overrides": ["network.width=4"]}, "add --cross 2"),
         ({"cross": 2, "overrides": ["network.widht=4"]}, "network.width"),
+        ({"cross": 2, "overrides": ["fold=1"]}, "fold=1: --cross deals the folds itself"),
+        ({"cross": 2, "overrides": ["train.batch={any: 0}"], "jobs": 0}, "train.batch"),
         ({"cross": 2, "method": "nothing"}, "nothing"),
         ({"tolerance_mm": -1.0}, "is no depth"),
         ({"engine": "cloud"}, "no such engine"),

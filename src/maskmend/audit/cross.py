@@ -168,7 +168,7 @@ class Crossing:
         share of each batch for what may be believed."""
         how = self.config.overrides if self.config.method else (*PLAIN, *self.config.overrides)
         run = configs.load_config(None, self.config.method or "supervised", how)
-        rows, cases = sum(run.train.batch.values()), len(self.usable)
+        rows, cases = max(1, sum(run.train.batch.values())), len(self.usable)
         learns = cases - cases // self.config.folds  # as many steps for every network, of however few labels
         words = [*OPTIM, f"fold={fold}", f"train.epochs={often * visits(learns)}", f"train.steps={-(-learns // rows)}"]
         clean = {case.name for case in self.dataset.train if case.trust is Trust.CLEAN} | set(reviewed)

@@ -19,6 +19,8 @@ SURE = 0.9
 """Confidence from which a check's finding alone asks for a review."""
 WEAK = 0.8
 """Mean Dice that a judge expects of its own masks, below which it had better not redraw any."""
+LOST = 0.2
+"""Mean Dice with the labels, below which networks learnt nothing of them: empty masks are sure of themselves too."""
 AT_RANDOM = 8
 """Cases to review where all may err the same way."""
 DRAWS = 1000
@@ -65,13 +67,14 @@ def ordered(
 
     kind: of the judge. Only networks trained for it may redraw: those of reviewed labels wherever they differ, those of
     a cross-fit where that is out of the ordinary. Judges from elsewhere, that had not learnt from the labels, harmed
-    right ones (by a tenth of Dice on untouched dermoscopy).
+    right ones (by a tenth of Dice on untouched dermoscopy). Nor may networks that learnt nothing.
     """
     checks = {case: suspicion(found[case]) for case in cases}
     broken = {case for case in cases if any(f.kind == "file" and f.confidence == 1 for f in found[case])}
     doubt = {case: judged[case].doubt if case in judged else None if judged else checks[case] for case in cases}
     doubt |= dict.fromkeys(broken, 1.0)
     cut = {"reviewed": CUT, "cross": usual([each.doubt for each in judged.values()])}.get(kind, math.inf)
+    cut = math.inf if kind == "cross" and lost(list(judged.values())) else cut
     names = sorted(cases, key=lambda case: (-1.0 if (d := doubt[case]) is None else d, checks[case]), reverse=True)
     names.sort(key=lambda case: case not in broken)
     return [_row(case, rank, doubt[case], cut, judged.get(case), found[case]) for rank, case in enumerate(names, 1)]
@@ -121,7 +124,7 @@ def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.
 def looks_clean(judged: Sequence[Judged], judges: Sequence[Judge] = ()) -> bool:
     """Whether no more labels differ from what the judge expects than of careful raters: at most ``LEAST`` of 100. One
     that is not sure of its own masks, or may have learnt the labels, cannot tell."""
-    if not judged or weak(judged) or any(map(_learnt, judges)):
+    if not judged or weak(judged) or lost(judged) or any(map(_learnt, judges)):
         return False
     return sum(each.doubt > CUT for each in judged) <= LEAST / 100 * len(judged)
 
@@ -129,6 +132,11 @@ def looks_clean(judged: Sequence[Judged], judges: Sequence[Judge] = ()) -> bool:
 def weak(judged: Sequence[Judged]) -> bool:
     """Whether the judge had better not redraw: it is not sure of its own masks."""
     return bool(judged) and float(np.mean([each.certainty for each in judged])) < WEAK
+
+
+def lost(judged: Sequence[Judged]) -> bool:
+    """Whether the judge draws next to nothing as the labels do."""
+    return bool(judged) and float(np.mean([each.dice for each in judged])) < LOST
 
 
 def sentences(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[Judge]) -> list[str]:
@@ -184,7 +192,9 @@ def _of_judges(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[J
         said.append(f"These labels look clean: hardly any differs from {who}.")
     else:
         said.append(f"{differing} of {counted(len(judged), 'label')} differ clearly from {who}.")
-    if weak(judged):
+    if lost(judged):
+        said.append("The judge draws next to nothing as these labels do: let it learn longer, or correct its settings.")
+    elif weak(judged):
         said.append("The judge is not sure of its own masks here: review before you mend.")
     elif redrawn:
         said.append(f"{redrawn} of them can be redrawn without a person (mend --accept automatic).")

@@ -188,6 +188,9 @@ def _cross_config(folds: int | None, crossing: dict[str, Any]) -> CrossConfig | 
         return None
     if folds < 2:
         raise InputError(f"--cross {folds}: it takes two folds at least.")
+    dealt = next((word for word in crossing["overrides"] if word.partition("=")[0].strip() == "fold"), None)
+    if dealt is not None:
+        raise InputError(f"{dealt}: --cross deals the folds itself; leave it out.")
     words = {name: value for name, value in crossing.items() if value is not None}
     return configs.parse(CrossConfig, {"folds": folds, **words})
 
