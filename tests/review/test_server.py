@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -252,12 +253,33 @@ def test_a_body_that_is_no_event(client: Client, body: bytes) -> None:
     assert not read(client.audit.folder)
 
 
-def test_a_thumbnail_is_made_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = list[str]()
-    monkeypatch.setattr(session, "thumbnail", lambda _, case: made.append(case) or b"png")
-    with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: client.ask("GET", "/api/case/a/thumbnail")[2], range(4)))
-    assert (answers, made) == ([b"png"] * 4, ["a"])
+def test_a_thumbnail_is_made_once_and_whole_cases_are_read_one_at_a_time(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, most, made = list[str](), list[int](), list[str]()
+
+    def read(case: str) -> None:
+        reading.append(case)
+        most.append(len(reading))
+        time.sleep(0.02)
+        reading.remove(case)
+
+    def draws(_: Audit, case: str) -> bytes:
+        read(case)
+        made.append(case)
+        return b"png"
+
+    def loads(audit: Audit, case: str, load: Any = views.load) -> Any:
+        read(case)
+        return load(audit, case)
+
+    monkeypatch.setattr(session, "thumbnail", draws)
+    monkeypatch.setattr(views, "load", loads)
+    paths = [f"/api/case/{case}{part}" for part in ("/thumbnail", "") for case in "abab"]
+    with ThreadPoolExecutor(len(paths)) as pool:
+        answers = list(pool.map(lambda path: client.ask("GET", path), paths))
+    assert [status for status, *_ in answers] == [200] * len(paths)
+    assert (sorted(made), max(most)) == (["a", "b"], 1)
 
 
 def test_a_hidden_suggestion_is_not_told(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class Session:
             [row.case for row in audit.rows], {r.case for r in audit.rows if r.hint == "fine"}, blind, seed
         )
         self.shelf = Shelf(self._load)
-        self.lock, self.drawing = RLock(), Lock()
+        self.lock, self.reading, self.drawing = RLock(), Lock(), Lock()
         self.thumbnails: dict[str, bytes] = {}
         self.allowed = {*audit.about.labels.values()} | (
             {audit.about.ignore} if audit.about.ignore is not None else set()
@@ -73,13 +73,15 @@ class Session:
             return self.shelf[case]
 
     def _load(self, case: str) -> View:
-        view = views.load(self.audit, case)
+        """Whole cases are read one at a time, so that memory does not grow with what is asked at once."""
+        with self.reading:
+            view = views.load(self.audit, case)
         view.now(self.state(case))
         return view
 
     def thumbnail(self, case: str) -> bytes:
-        """A PNG. One is made at a time, for each reads a whole case, and then kept."""
-        with self.drawing:
+        """A PNG, made once. One waits to read at a time: a case that is opened comes before those in the queue."""
+        with self.drawing, self.reading:
             if case not in self.thumbnails:
                 self.thumbnails[case] = thumbnail(self.audit, case)
             return self.thumbnails[case]
