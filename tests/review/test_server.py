@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maskmend.audit.pictures import thumbnail
 from maskmend.audit.store import Audit
 from maskmend.data.formats import read_label, write_label
 from maskmend.review import session, views
@@ -264,7 +265,8 @@ def test_a_thumbnail_is_made_once_and_whole_cases_are_read_one_at_a_time(
         time.sleep(0.02)
         reading.remove(case)
 
-    def draws(_: Audit, case: str) -> bytes:
+    def draws(_: Audit, case: str, suggesting: bool) -> bytes:
+        assert suggesting
         read(case)
         made.append(case)
         return b"png"
@@ -291,6 +293,9 @@ def test_a_hidden_suggestion_is_not_told(tmp_path: Path) -> None:
         index = found[0]["slice"][0]
         given, suggestion, *_ = client.planes("a", 0, index)
         assert (given == suggestion).all()
+        small = client.ask("GET", "/api/case/a/thumbnail")[2]
+        assert small == thumbnail(audit, "a", suggesting=False)
+        assert small != thumbnail(audit, "a")
         client.say("a", do="verdict", finding=found[0]["id"], verdict="accepted", shown="given")
         given, suggestion, *_ = client.planes("a", 0, index)
         assert (given != suggestion).any()

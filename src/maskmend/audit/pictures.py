@@ -237,7 +237,7 @@ def drawn(
     return Shown(picture(shown_image(image, cut), outlines, cut.steps, side, marks), cut, overview(image, cut))
 
 
-def of_case(audit: Audit, case: str, side: int = SIDE, numbered: bool = True) -> Shown:
+def of_case(audit: Audit, case: str, side: int = SIDE, numbered: bool = True, suggesting: bool = True) -> Shown:
     """A case at its worst finding: the given label, what is suggested, and the numbers of findings on that slice.
 
     Raises:
@@ -245,7 +245,7 @@ def of_case(audit: Audit, case: str, side: int = SIDE, numbered: bool = True) ->
     """
     label = audit.given(case)
     findings = [f for f in audit.findings(case) if f.number and f.slice]
-    numbers, suggested = audit.map("findings", case), audit.map("suggestions", case)
+    numbers, suggested = audit.map("findings", case), audit.map("suggestions", case) if suggesting else None
     shown = numbers > 0 if findings and numbers is not None else label.array > 0
     cut = sliced(label.array, label.geometry, findings[0].slice if findings else None, shown)
     given = cut.of(label.array)
@@ -289,9 +289,9 @@ def letters_of(cut: Sliced, shape: Sequence[int]) -> list[Mark]:
     return [Mark(letter, *place) for letter, place in zip(cut.letters, places, strict=True) if letter]
 
 
-def thumbnail(audit: Audit, case: str) -> bytes:
+def thumbnail(audit: Audit, case: str, suggesting: bool = True) -> bytes:
     """A small picture of a case at its worst finding; grey where its label cannot be read."""
     try:
-        return of_case(audit, case, SMALL, numbered=False).png
+        return of_case(audit, case, SMALL, numbered=False, suggesting=suggesting).png
     except InputError:
         return png(Image.new("L", (SMALL, SMALL), BLANK))

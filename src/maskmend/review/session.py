@@ -60,7 +60,7 @@ class Session:
         )
         self.shelf = Shelf(self._load)
         self.lock, self.reading, self.drawing = RLock(), Lock(), Lock()
-        self.thumbnails: dict[str, bytes] = {}
+        self.thumbnails: dict[tuple[str, bool], bytes] = {}
         self.allowed = {*audit.about.labels.values()} | (
             {audit.about.ignore} if audit.about.ignore is not None else set()
         )
@@ -80,11 +80,15 @@ class Session:
         return view
 
     def thumbnail(self, case: str) -> bytes:
-        """A PNG, made once. One waits to read at a time: a case that is opened comes before those in the queue."""
+        """A PNG, made once; without what is suggested while some of that is hidden.
+
+        One waits to read at a time: a case that is opened comes before those in the queue.
+        """
         with self.drawing, self.reading:
-            if case not in self.thumbnails:
-                self.thumbnails[case] = thumbnail(self.audit, case)
-            return self.thumbnails[case]
+            key = case, not self.hidden(case)
+            if key not in self.thumbnails:
+                self.thumbnails[key] = thumbnail(self.audit, *key)
+            return self.thumbnails[key]
 
     def hidden(self, case: str) -> set[int]:
         """Numbers of the findings whose suggestion is not shown yet."""
