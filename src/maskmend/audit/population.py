@@ -135,15 +135,14 @@ def _placed(look: Look) -> bool:
 
 def _stray(having: Having, k: int) -> Each:
     """Parts beyond those that are usual of a class that is one thing or a pair."""
-    if not having:
-        return
-    counts = [look.shapes[k].parts for look, _ in having]
-    usual = int(np.quantile(counts, USUAL)) if len(having) >= MANY else 1
+    usual = int(np.quantile([look.shapes[k].parts for look, _ in having], USUAL)) if having else 0
     if usual > FEW:
         return
     for look, said in having:
         cut = any(each.kind == "slice_gap" and each.class_ == k for each in look.doubted)  # in parts that are one
         for number, part in enumerate(look.shapes[k].stray, start=2):
+            if IGNORE in part.around:  # may go on where nobody annotated
+                continue
             if part.share < SMALL or (number > usual and not cut):
                 yield look.case, _island(k, part, said)
 
@@ -152,8 +151,7 @@ def _island(k: int, part: Part, said: Words) -> Doubted:
     """It becomes what surrounds it."""
     voxels = part.voxels
     text = f"A stray part of {said.name(k)}, {said.size(voxels.size)}, away from the rest."
-    value = next((value for value in part.around if value != IGNORE), 0)
-    return Doubted("island", k, voxels, 0.9 * slip(part.share), text, value=value)
+    return Doubted("island", k, voxels, 0.9 * slip(part.share), text, value=part.around[0])
 
 
 def _outlying(having: Having, k: int) -> Each:
