@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,15 @@ import numpy as np
 import pytest
 from tests.audit.test_checks import LABELS, PLACE, found, lungs, only, population
 
+import maskmend
 from maskmend.audit import anatomy
 from maskmend.audit.checks import look
 from maskmend.audit.population import compare
 from maskmend.audit.store import Doubted
 from maskmend.data.dataset import open_dataset, write_dataset
-from maskmend.data.formats import write_image, write_label
+from maskmend.data.formats import read_label, write_image, write_label
 from maskmend.data.geometry import Geometry
+from maskmend.errors import InputError
 
 BARE = Geometry((3.0, 1.0, 1.0), (0.0, 0.0, 0.0), PLACE.direction)
 
@@ -118,8 +121,6 @@ def test_rings_are_no_holes_where_most_labels_have_them(tmp_path: Path) -> None:
 
 def turned(label: np.ndarray, root: Path) -> tuple[np.ndarray, Geometry]:
     """The same label in the same place, stored with all axes exchanged and two of them running the other way."""
-    from maskmend.data.formats import read_label
-
     write_label(root, label, PLACE)
     image = nib.load(root)
     order = np.array([[2, -1], [1, -1], [0, 1]])
@@ -217,3 +218,22 @@ def test_an_image_with_values_that_are_no_numbers_is_a_finding(tmp_path: Path) -
     assert not looks[0].broken
     assert "holds nan at (3, 4, 5)" in looks[1].broken[0].text
     assert not compare(looks, data)
+
+
+def test_labels_without_images_are_checked_too(tmp_path: Path) -> None:
+    label = lungs()
+    label[5, 1:3, 1:3] = 1
+    root = tmp_path / "Dataset001_Lungs"
+    seen(root, [label, lungs()], [PLACE] * 2)
+    shutil.rmtree(root / "imagesTr")
+    write_label(root / "labelsTr/c01.nii.gz", np.full((12, 40, 40), 9, np.uint8), PLACE)
+    done = maskmend.audit(root, tmp_path / "audit").audit
+    assert {row.case: [each.kind for each in done.findings(row.case)] for row in done.rows} == {
+        "c00": ["island"], "c01": ["file"]}  # fmt: skip
+    with pytest.raises(InputError, match="c00 has no image"):
+        done.image("c00")
+    with pytest.raises(InputError, match="holds no image"):
+        maskmend.audit(root, tmp_path / "crossed", cross=2)
+    assert not (tmp_path / "crossed").exists()
+    maskmend.mend(tmp_path / "audit", tmp_path / "Dataset002_Mended", accept="all")
+    assert (read_label(tmp_path / "Dataset002_Mended/labelsTr/c00.nii.gz").array == lungs()).all()

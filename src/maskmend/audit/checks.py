@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.align import unplaced
-from ..data.dataset import Case, Dataset, case_arrays
+from ..data.dataset import Case, Dataset, case_arrays, declared_label
 from ..data.formats import Picture, read_label
 from ..data.geometry import Geometry
 from ..errors import InputError
@@ -37,8 +37,8 @@ class Look:
     """What is kept of one case, small enough for ten thousand.
 
     files: sha256 of the label and of each image; "" of what cannot be read. content: of the image's voxels, however its
-    file was written; "" if they cannot be used. broken: why its label cannot be used. doubted: what the label shows by
-    itself. shapes: by value. geometry, shape: of the label.
+    file was written; "" if there are none, or they cannot be used. broken: why its label cannot be used. doubted: what
+    the label shows by itself. shapes: by value. geometry, shape: of the label.
     """
 
     case: str
@@ -83,6 +83,8 @@ def _read(case: Case, dataset: Dataset) -> tuple[Picture, str]:
     Raises InputError where a file cannot be used.
     """
     assert case.label is not None
+    if not case.images:
+        return declared_label(case.label, None, case, dataset), ""
     image, laid = case_arrays(case, dataset)
     content = hashlib.blake2b(np.ascontiguousarray(image.array).data, digest_size=16)
     content.update(str(image.array.shape).encode())

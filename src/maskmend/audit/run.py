@@ -93,7 +93,7 @@ def audit(asked: Asked) -> Audit:
             found[case.name], verdict = _case(case, asked, about, doubted, new)
             if verdict is not None:
                 judged[case.name] = verdict
-            if asked.checks and not look.broken and len(next(iter(edges.found.values()), ())) < OF_EDGES:
+            if asked.checks and look.content and len(next(iter(edges.found.values()), ())) < OF_EDGES:
                 label = given_label(case, asked.dataset)
                 image = aligned(read_image(case.images), label, str(case.images[0]), str(case.label))
                 edges.add(image.array, label.array, label.geometry.spacing_mm)

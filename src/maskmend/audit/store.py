@@ -67,7 +67,7 @@ class Audit:
         root = Path(self.about.dataset)
         if not root.is_dir():
             raise InputError(f"{root}, which {self.folder} is an audit of, is not there; put it back, or {AGAIN}.")
-        return open_dataset(root)
+        return open_dataset(root, images=False)
 
     @cached_property
     def cases(self) -> dict[str, Case]:
@@ -125,8 +125,10 @@ class Audit:
     def image(self, case: str, label: Picture | None = None) -> Picture:
         """The image (C, *S), its axes turned as those of the label, which is read unless it is given.
 
-        Raises InputError where they do not lie on one grid.
+        Raises InputError where there is none, or they do not lie on one grid.
         """
+        if not self.cases[case].images:
+            raise InputError(f"{case} has no image in {self.about.dataset}; add imagesTr to see it.")
         image, label = read_image(self.cases[case].images), label or self.given(case)
         return aligned(image, label, str(self.cases[case].images[0]), str(self.cases[case].label))
 

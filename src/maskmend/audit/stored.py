@@ -63,7 +63,7 @@ class Stored:
         drawn = aligned(mask, label, str(path), "the given label") if mask else None
         if npz is not None:
             try:
-                place = mask or read_image(case.images)
+                place = mask or (read_image(case.images) if case.images else label)
                 return on_grid(Picture(self._proven(npz, place, mask), place.geometry), label, str(npz))
             except InputError as error:
                 if drawn is None:

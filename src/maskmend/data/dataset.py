@@ -67,8 +67,10 @@ class Dataset:
         return self.root.resolve().name
 
 
-def open_dataset(root: Path) -> Dataset:
+def open_dataset(root: Path, *, images: bool = True) -> Dataset:
     """The cases of an nnU-Net raw data set and what is said about them; no image is read.
+
+    images: whether there must be any; else labels alone are cases too, of no images.
 
     Raises InputError where dataset.json is missing or wrong, a file is missing or misnamed, or their number is not
     ``numTraining``.
@@ -76,7 +78,7 @@ def open_dataset(root: Path) -> Dataset:
     root = Path(root)
     header = read_header(root)
     explicit = header.explicit is not None
-    train = _explicit_cases(root, header) if explicit else _listed_cases(root, "Tr", header)
+    train = _explicit_cases(root, header) if explicit else _listed_cases(root, "Tr", header, images)
     if header.num_training is not None and header.num_training != len(train):
         raise InputError(
             f"{root / 'dataset.json'} says numTraining {header.num_training}, but there are {len(train)} training "
@@ -146,12 +148,14 @@ def case_arrays(case: Case, dataset: Dataset) -> tuple[Picture, Picture]:
     return image, declared_label(case.label, image, case, dataset)
 
 
-def declared_label(path: Path, image: Picture, case: Case, dataset: Dataset) -> Picture:
-    """The label at ``path`` with IGNORE for the data set's ignore value, checked against its image.
+def declared_label(path: Path, image: Picture | None, case: Case, dataset: Dataset) -> Picture:
+    """The label at ``path`` with IGNORE for the data set's ignore value, checked against its image, if it has one.
 
     Raises InputError as ``case_arrays``.
     """
-    label = aligned(read_label(path), image, str(path), f"its image {case.images[0].name}")
+    label = read_label(path)
+    if image is not None:
+        label = aligned(label, image, str(path), f"its image {case.images[0].name}")
     declared = {*dataset.labels.values()} | ({dataset.ignore} if dataset.ignore is not None else set())
     values = {int(value) for value in np.unique(label.array)}
     if strange := sorted(values - declared):
@@ -183,16 +187,19 @@ def write_dataset(
 # --- finding cases ----------------------------------------------------------------------------------------------------
 
 
-def _listed_cases(root: Path, part: str, header: Header) -> list[Case]:
+def _listed_cases(root: Path, part: str, header: Header, needed: bool = False) -> list[Case]:
     """The cases of imagesTr + labelsTr, or imagesTs + labelsTs."""
     folder, labels = root / f"images{part}", root / f"labels{part}"
     images = find_images(folder, header)
-    if part == "Tr" and not images:
-        raise InputError(
-            f"{folder} holds no image CASE_0000{header.file_ending}; add them, or correct file_ending in dataset.json."
-        )
     files = labels.iterdir() if labels.is_dir() else ()
     there = {spelt(path): path for path in files if ends(path, header.file_ending)}
+    if part == "Tr" and not images:
+        if needed or not there:
+            raise InputError(
+                f"{folder} holds no image CASE_0000{header.file_ending}; add them, or correct file_ending in "
+                "dataset.json."
+            )
+        images = {name[: -len(header.file_ending)]: () for name in sorted(there)}
     cases = [
         Case(name, paths, there.pop(name + header.file_ending, None), Trust.NOISY) for name, paths in images.items()
     ]

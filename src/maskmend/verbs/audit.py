@@ -121,7 +121,7 @@ def _audit(dataset: Path, output: Path, asked: dict[str, Any], crossing: dict[st
     if asked["tolerance_mm"] is not None and not 0 <= asked["tolerance_mm"] < 1e6:
         raise InputError(f"the tolerance {asked['tolerance_mm']} mm is no depth; take one of 0 or more.")
     check_engine(crossing["engine"], crossing["options"])
-    data = open_dataset(dataset)
+    data = open_dataset(dataset, images=again or bool(asked["runs"] or asked["cross"]))
     if not any(case.label is not None for case in data.train):
         raise InputError(f"{dataset} holds no label to audit; add labelsTr.")
     before = _before(output, data, again)
