@@ -261,3 +261,11 @@ def test_a_sound_data_set_raises_no_warning(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check(root)
+
+
+def test_a_name_longer_than_any_file_is_told_in_short(tmp_path: Path) -> None:
+    entry = {"case00": {"images": ["9" * 5000 + ".png"], "label": "a.png"}}
+    write_dataset(tmp_path, ["grey"], {"background": 0, "part": 1}, ".png", 1, dataset=entry)
+    with pytest.raises(InputError, match="named by case case00") as refused:
+        open_dataset(tmp_path)
+    assert len(str(refused.value)) < 500

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..progress import track
+from ..texts import LONGEST, shown
 from ..types import IGNORE, Trust
 from .align import aligned, apart
 from .clutter import is_clutter
@@ -214,9 +216,11 @@ def _explicit_cases(root: Path, header: Header) -> list[Case]:
 
     def place(name: str, text: object) -> Path:
         path = root / os.path.expandvars(str(text))
-        if not path.is_file():
-            raise InputError(f"{path}, named by case {name} in dataset.json, is missing; add it, or correct the path.")
-        return path
+        with suppress(OSError):  # a name that no file system takes
+            if path.is_file():
+                return path
+        where = str(path) if len(str(text)) < LONGEST else shown(text)
+        raise InputError(f"{where}, named by case {name} in dataset.json, is missing; add it, or correct the path.")
 
     for name, entry in sorted((header.explicit or {}).items()):
         if not isinstance(entry, dict) or not isinstance(entry.get("images"), list) or not entry["images"]:
