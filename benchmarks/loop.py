@@ -6,7 +6,8 @@
 IMAGES is as for ``audit.py``, which spoils the masks in the same ways. A cell is a data set, a noise, a seed and a way
 of using the masks; each ends with plain training on what it left, for equal steps, and Dice on true test masks.
 ``loop-regret-10``: audit --cross 2, a simulated person reviews 10 % of the masks in the order of doubt, audit --again,
-mend --accept automatic. ``loop-random-10``: she takes them at random. ``alone-10``: training on these masks only.
+mend --accept automatic. ``loop-random-10``: she takes them at random. Other uses of the same reviewed masks: training on
+them only (``alone``), putting them in with the rest (``put``), or as the clean masks of ``alc``, ``mtcl`` or ``mlb_seg``.
 """
 
 from __future__ import annotations
@@ -42,9 +43,16 @@ WAYS = (
     "loop-regret-10",
     "automatic",
     "loop-random-10",
-    "alone-10",
+    "alone-random-10",
     "loop-regret-5",
     "loop-regret-20",
+    "alone-regret-10",
+    "put-regret-10",
+    "alc-regret-10",
+    "mtcl-regret-10",
+    "mlb_seg-regret-10",
+    "loop-random-5",
+    "loop-random-20",
 )
 NOISES = ("small60", "mixed40", "all_S_R")
 LOOKS = 4000
@@ -127,15 +135,16 @@ def looped(name: str, root: Path, way: str, seed: int) -> Path:
     if way == "automatic":
         left = mend(first, output, accept="automatic").output
         return left or root
-    _, order, percent = way.split("-")
-    folder = root.parent / f"audit_{order}_{percent}"
+    use, order, percent = way.split("-")
+    folder = root.parent / f"audit_{way}"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(first, folder)
     opened = open_audit(folder)
     simulated_review(folder, root / "labelsTr_truth", chosen_cases(opened, order, int(percent), seed))
-    again = audit(root, folder, again=True, overrides=alike(SETS[name]), device="cpu", jobs=0)
-    print("\n".join(again.audit.about.sentences), flush=True)
-    mend(folder, output, accept="automatic")
+    if use == "loop":
+        again = audit(root, folder, again=True, overrides=alike(SETS[name]), device="cpu", jobs=0)
+        print("\n".join(again.audit.about.sentences), flush=True)
+    mend(folder, output, accept="automatic" if use == "loop" else "reviewed")
     return output
 
 
@@ -153,23 +162,24 @@ def run_cell(images: Path, out: Path, name: str, noise: str, seed: int, way: str
         return
     torch.set_num_threads(1)
     start, root, chosen = time.monotonic(), made(name, noise, seed, images, out), SETS[name]
-    data, batch = root, f"train.batch={{any: {chosen.rows}}}"
-    if way == "truth":
-        data = with_truth(root)
-    elif way == "alone-10":
-        data, batch = looped(name, root, "loop-random-10", seed), f"train.batch={{any: 0, clean: {chosen.rows}}}"
-    elif way != "given":
-        data = looped(name, root, way, seed)
+    use = way.split("-")[0]
+    data = with_truth(root) if use == "truth" else root if use == "given" else looped(name, root, way, seed)
+    method = "supervised" if use in ("truth", "given", "automatic", "loop", "put", "alone") else use
+    batch, quarter = {"any": chosen.rows}, chosen.rows // 4
+    if use == "alone":
+        batch = {"any": 0, "clean": chosen.rows}
+    elif method != "supervised":
+        batch = {"any": 0, "clean": quarter, "imperfect": chosen.rows - quarter}
     cases = len(open_dataset(root).train)
     steps = [
         f"train.epochs={min(60, round(LOOKS / cases))}",
         f"train.steps={-(-cases // chosen.rows)}",
         "fold=all",
         f"seed={seed}",
-        batch,
+        "train.batch={" + ", ".join(f"{pool}: {rows}" for pool, rows in batch.items()) + "}",
     ]
     run = root.parent / f"run_{way}"
-    train(data, run, "supervised", overrides=[*alike(chosen), *OPTIM, *steps], device="cpu",
+    train(data, run, method, overrides=[*alike(chosen), *OPTIM, *steps], device="cpu",
           resume=(run / "config.yaml").exists())  # fmt: skip
     predict(run, root / "imagesTs", root.parent / f"pred_{way}", checkpoint="last", device="cpu")
     summary = evaluate(root.parent / f"pred_{way}", root / "labelsTs", dataset=root)
