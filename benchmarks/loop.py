@@ -6,8 +6,9 @@
 IMAGES is as for ``audit.py``, which spoils the masks in the same ways. A cell is a data set, a noise, a seed and a way
 of using the masks; each ends with plain training on what it left, for equal steps, and Dice on true test masks.
 ``loop-regret-10``: audit --cross 2, a simulated person reviews 10 % of the masks in the order of doubt, audit --again,
-mend --accept automatic. ``loop-random-10``: she takes them at random. Other uses of the same reviewed masks: training on
-them only (``alone``), putting them in with the rest (``put``), or as the clean masks of ``alc``, ``mtcl`` or ``mlb_seg``.
+mend --accept automatic. ``loop-random-10``: she takes them at random. Other uses of the same reviewed masks: training
+on them only (``alone``), putting them in with the rest (``put``), or as the clean masks of ``alc``, ``mtcl``,
+``mlb_seg``.
 """
 
 from __future__ import annotations
