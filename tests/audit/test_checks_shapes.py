@@ -83,7 +83,7 @@ def test_a_gap_lies_across_the_largest_spacing(tmp_path: Path, axis: int) -> Non
     each = only(seen(tmp_path, [label], [replace(PLACE, spacing_mm=spacing)], LABELS)[0], "slice_gap")
     label.flat[each.voxels] = each.value
     assert (label == whole).all()
-    assert "slices 9 to 10" in each.text
+    assert "slices 10 to 11" in each.text
 
 
 def test_a_gap_is_not_drawn_over_another_class_nor_where_nobody_annotated(tmp_path: Path) -> None:

@@ -155,16 +155,16 @@ def test_the_surest_and_largest_come_first_and_not_too_many(monkeypatch: pytest.
 def test_a_picture_has_pixels() -> None:
     given, truth = drawn(ball("2d", 17)), drawn(ball("2d", 12))
     (found,) = differences(given, truth, LABELS, (1, 1), known=False)
-    assert found.text == f"liver drawn too wide here, by up to {found.depth_mm:.1f} px ({found.voxels.size} pixels)."
+    assert found.text == f"liver is drawn too wide here, by up to {found.depth_mm:.1f} px ({found.voxels.size} pixels)."
     assert not differences(given, given, LABELS, (1, 1))
 
 
 def test_sentences() -> None:
     words = Words({1: "left lung", 2: "2"}, (5.0, 1.0, 1.0))
     assert words.of("missing", 1, None, 4.0, 160) == "left lung seems to be missing here (0.8 ml)."
-    assert words.of("spurious", 1, None, 4.0, 1) == "left lung drawn where there seems to be none (0.005 ml)."
-    assert words.of("swap", 1, 2, 4.0, 200000) == "left lung drawn where there seems to be class 2 (1000 ml)."
+    assert words.of("spurious", 1, None, 4.0, 1) == "left lung is drawn where there seems to be none (0.005 ml)."
+    assert words.of("swap", 1, 2, 4.0, 200000) == "left lung is drawn where there seems to be class 2 (1000 ml)."
     wide = words.of("too_wide", 2, 1, 3.21, 160)
-    assert wide == "class 2 drawn too wide here at the cost of left lung, by up to 3.2 mm (0.8 ml)."
+    assert wide == "class 2 is drawn too wide here at the cost of left lung, by up to 3.2 mm (0.8 ml)."
     assert Words({}, (1.0, 1.0)).size(12345) == "12345 mm²"
     assert Words({}, (1.0, 1.0, 1.0), known=False).size(12345) == "12345 voxels"

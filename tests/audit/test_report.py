@@ -111,20 +111,20 @@ def test_the_head_says_who_judged_how_much_is_wrong_and_what_to_do(tmp_path: Pat
     assert "1 of them are judged by the folds of nnU-Net. None had learnt from the case it judged." in text
     assert "Dice of 0.88" in text
     assert "--cross" not in text
-    for words in ("Look here.", "12.3 %", "10.1–16.7 %", "method.tau=0.12", "drawn where nothing is", "not drawn"):
+    for words in ("Look here.", "12 %", "10 % to 17 %", "method.tau=0.12", "drawn where nothing is", "not drawn"):
         assert words in text
 
 
 def test_predictions_of_unknown_origin_and_doubts_of_checks_are_told_as_such(tmp_path: Path) -> None:
     audit = rewritten(make_audit(tmp_path, (20, 24), ("a", "b", "c"), ".png"), doubt=0.5)
     text = write_report(audit).read_text("utf-8")
-    assert "0 of 3 masks have a doubt above 0.9" in text, "checks are sure of nothing"
+    assert "3 of 3 masks have a doubt of 0.5 or more" in text
     assert "how sure the checks are" in text
     judge = Judge(kind="predictions", held_out=False, cases=3)
     text = write_report(
         Audit(audit.folder, audit.about.model_copy(update={"judges": (judge,)}), audit.rows)
     ).read_text()
-    assert "3 of 3 masks have a doubt above 0.1" in text
+    assert "3 of 3 masks have a doubt of 0.1 or more" in text
     assert "Judged by predictions that you gave. They say little if" in text
     assert re.findall(r"<text[^>]*>(\d+)</text><", text)[:1] == ["3"], "the histogram says how many"
 
@@ -184,6 +184,40 @@ def test_only_the_worst_have_pictures_and_all_stand_in_the_table(
     assert [re.findall(name, text.split("<details>")[1]) for name in names] == [[name] for name in names]
     order = re.findall(r"<h3>\d\. (\w+)", text)
     assert order == names[:4]
+
+
+@pytest.mark.parametrize("doubts", [(0.9, 0.3), (0.1, 0.15), (1.0, 0.3)])
+def test_a_doubt_on_an_edge_is_of_the_bar_above_it(tmp_path: Path, doubts: tuple[float, float]) -> None:
+    audit = make_audit(tmp_path, (20, 24), ("a", "b"), ".png")
+    rows = [row.model_copy(update={"doubt": doubt}) for row, doubt in zip(audit.rows, doubts, strict=True)]
+    text = write_report(Audit(audit.folder, audit.about, tuple(rows))).read_text("utf-8")
+    counts = re.findall(r"<text[^>]*middle[^>]*>(\d*)</text>", text)
+    size = 0.1 if max(doubts) > 0.5 else 0.05
+    assert [n for n, count in enumerate(counts) if count] == sorted(min(round(d / size), 9) for d in doubts)
+
+
+def test_the_reviewed_stand_last_without_a_picture(tmp_path: Path) -> None:
+    audit = make_audit(tmp_path, (20, 24), ("a", "b", "c"), ".png")
+    text = write_report(rewritten(audit, hint="reviewed", doubt=0.4)).read_text("utf-8")
+    assert "Every mask is reviewed" in text
+    assert "<article>" not in text
+    assert text.count("<td>reviewed</td>") == 3
+    assert "maskmend mend" in text
+    assert "maskmend review" not in text, "nothing is left to look at"
+    assert "a doubt of" not in text
+    assert "What was found" not in text
+
+
+def test_what_is_hardly_believed_is_not_told(tmp_path: Path) -> None:
+    audit = make_audit(tmp_path, (20, 24), ("a",), ".png")
+    found = audit.findings("a")
+    sure = [f.model_copy(update={"confidence": 0.09 if n == 0 else 0.1}) for n, f in enumerate(found)]
+    store.write_case(audit.folder, audit.about, "a", sure, {}, Geometry((1.0, 1.0)))
+    text = write_report(audit).read_text("utf-8")
+    assert found[0].text not in text
+    assert found[1].text in text
+    assert '<li value="2">' in text, "as it is numbered in the picture"
+    assert "and 1 smaller or less sure one" in text
 
 
 def test_ten_thousand_cases(tmp_path: Path) -> None:

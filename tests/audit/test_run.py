@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,16 @@ def test_no_label_can_be_read(data: Dataset, tmp_path: Path) -> None:
         case.label.write_bytes(b"")
     made = audit(data.root, tmp_path / "audit").audit
     assert [row.worst_kind for row in made.rows] == ["file"] * 4
-    assert made.about.sentences[0].startswith("Not to be used as given: 4 labels")
+    assert made.about.sentences[0].startswith("Not to be used as given: 4 masks")
+    assert {row.classes for row in made.rows} == {()}, "a file is of no class, the background least of all"
+
+
+def test_that_test_masks_were_not_looked_at_is_said(tmp_path: Path) -> None:
+    data = write_phantom(tmp_path / "D", 2, train=4, test=2, size=32)
+    made = audit(data.root, tmp_path / "audit")
+    assert "2 test masks were not looked at, and may be wrong as well." in made.audit.about.sentences
+    shutil.rmtree(data.root / "labelsTs")
+    assert "test mask" not in audit(data.root, tmp_path / "audit").table()
 
 
 def left(folder: Path) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -54,7 +55,15 @@ def labels(count: int) -> dict[str, Picture]:
         (ENOUGH, 1, 3, False, "reviewed", "alone judges the rest"),
         (ENOUGH, 3, 1, False, "given", "draw no better"),
         (ENOUGH, 3, 1, True, "others", "The judges stay"),
-        (ENOUGH - 1, 1, 3, False, "given", "too few"),
+        (ENOUGH - 1, 1, 3, False, "given", "takes 8 or more; networks learn from all masks"),
+        (
+            1,
+            1,
+            3,
+            True,
+            "others",
+            "1 reviewed mask cannot judge the others alone, for that takes 8",
+        ),
     ],
 )
 def test_the_better_one_judges(count: int, halves: int, before: int, others: bool, kind: str, said: str) -> None:
@@ -63,9 +72,21 @@ def test_the_better_one_judges(count: int, halves: int, before: int, others: boo
 
     other = cast(Any, SimpleNamespace(kind="others")) if others else None
     made = crossing({"given": 2, "halves": halves, "reviewed": 0})
-    choice = choose(made, cast(Audit, SimpleNamespace(map=drawn_before)), labels(count), other)
+    before_it = cast(Audit, SimpleNamespace(map=drawn_before))
+    with warnings.catch_warnings(record=True) as warned:
+        choice = choose(made, before_it, labels(count), other)
     assert choice.judge.kind == kind
     assert said in choice.sentence
+    assert [str(each.message) for each in warned] == ([choice.sentence] if count < ENOUGH else [])
+
+
+def test_that_too_few_are_reviewed_is_said_before_anything_is_trained() -> None:
+    def trained(reviewed: Any) -> Any:
+        raise AssertionError
+
+    made = SimpleNamespace(given=trained)
+    with pytest.warns(UserWarning, match="takes 8 or more"), pytest.raises(AssertionError):
+        choose(cast(Any, made), cast(Any, None), labels(2))
 
 
 def test_folds_keep_patients_together(tmp_path: Path) -> None:
@@ -125,6 +146,11 @@ def test_an_audit_again_lets_the_reviewed_judge_and_keeps_what_was_spoken_of(
     result = audit(spoilt, folder, again=True, device="cpu", jobs=0)
     now = result.audit
     assert now.about.reviewed == tuple(sorted(cases))
+    assert [row.case for row in now.rows if row.hint == "reviewed"] == [row.case for row in now.rows[-ENOUGH:]]
+    assert {row.case for row in now.rows[-ENOUGH:]} == set(cases)
+    assert f"{ENOUGH} masks are reviewed" in " ".join(now.about.sentences)
+    table = result.table()
+    assert "reviewed" in next(line for line in table.splitlines() if cases[0] in line)
     assert now.about.settings["cross"] == 2
     assert f"{ENOUGH} reviewed" in " ".join(now.about.sentences)
     assert {case: (folder / "findings" / f"{case}.json").read_bytes() for case in cases} == spoken

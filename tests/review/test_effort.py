@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ import pytest
 from maskmend.audit.records import Row
 from maskmend.review import effort
 from maskmend.review.journal import CaseState, Event
-from maskmend.review.session import _mixed
+from maskmend.review.session import Session, _mixed
+
+from .made import make_audit
 
 
 def said(n: int, wrong: bool) -> CaseState:
@@ -52,6 +56,13 @@ def test_the_interval_holds_the_truth(share: float, worth: float, blind: float) 
     assert np.mean(held) >= 0.85
 
 
+def test_that_an_audit_set_the_reviewed_last_changes_nothing() -> None:
+    rows, states, _ = reviewed(0, 0.3, 2.0, 0.1, 0.3)
+    last = sorted(rows, key=lambda row: row.case in states)
+    assert last != rows
+    assert effort.left(last, states) == effort.left(rows, states)
+
+
 def test_it_narrows_and_comes_to_nothing() -> None:
     widths = []
     for seen in (0.2, 0.5, 0.8, 1.0):
@@ -73,3 +84,11 @@ def test_right_ones_at_the_end_are_enough() -> None:
     rows, states, _ = reviewed(0, 0.0, 1.0, 0.0, 0.8)
     assert effort.following([row.case for row in rows], rows, states) == "enough: more reviewing changes little"
     assert effort.following([row.case for row in rows], rows, {}).startswith(f"next: {rows[0].case}, ")
+
+
+def test_the_page_lists_what_an_audit_set_last_at_the_end(tmp_path: Path) -> None:
+    audit = make_audit(tmp_path, (20, 24), ("a", "b", "c"), ".png")
+    hints = {"a": "fine", "b": "review", "c": "reviewed"}
+    rows = tuple(row.model_copy(update={"hint": hints[row.case]}) for row in audit.rows)
+    assert Session(replace(audit, rows=rows), None, None, 0.0, 0).order == ["b", "a", "c"]
+    assert Session(replace(audit, rows=rows), None, None, 1.0, 0).order[-1] == "c"

@@ -59,7 +59,7 @@ class Look:
 def look_at(cases: Sequence[Case], dataset: Dataset) -> Iterator[Look]:
     """Each case, in order, several at a time."""
     looks = in_threads(partial(look, dataset=dataset), cases, AT_ONCE)
-    yield from track(looks, "Checking labels", total=len(cases))
+    yield from track(looks, "Checking masks", total=len(cases))
 
 
 def look(case: Case, dataset: Dataset) -> Look:
@@ -137,7 +137,8 @@ def _gaps(label: Array, known: Mapping[int, Shape], said: Words) -> Iterator[Dou
     """Slices that a class skips, or where less than half of it is left; the latter may be anatomy."""
     for k, shape in known.items():
         for gap in anatomy.gaps(label, k, shape.box, said.spacing_mm):
-            where = f"slice {gap.first}" if gap.first == gap.last else f"slices {gap.first} to {gap.last}"
+            first, last = gap.first + 1, gap.last + 1  # as a person counts
+            where = f"slice {first}" if first == last else f"slices {first} to {last}"
             how = "missing" if gap.empty else "much smaller"
             text = f"{said.name(k)} is {how} on {where}, between slices that hold it."
             yield Doubted("slice_gap", k, gap.voxels, 0.9 if gap.empty else 0.6, text, value=k)

@@ -268,16 +268,15 @@ class Words:
         by = f"by up to {depth_mm:.1f} {'mm' if self.known else 'px'} ({size})"
         return {
             "missing": f"{name} seems to be missing here ({size}).",
-            "spurious": f"{name} drawn where there seems to be none ({size}).",
-            "too_wide": f"{name} drawn too wide here{f' at the cost of {beside}' if other else ''}, {by}.",
-            "too_tight": f"{name} drawn too tight here, {by}.",
-            "swap": f"{name} drawn where there seems to be {beside} ({size}).",
+            "spurious": f"{name} is drawn where there seems to be none ({size}).",
+            "too_wide": f"{name} is drawn too wide here{f' at the cost of {beside}' if other else ''}, {by}.",
+            "too_tight": f"{name} is drawn too tight here, {by}.",
+            "swap": f"{name} is drawn where there seems to be {beside} ({size}).",
         }[kind]
 
     def name(self, value: int) -> str:
-        """Of a class; "class 2" where it has no better name than its number."""
-        name = self.names.get(value, str(value))
-        return f"class {name}" if name.isdigit() else name
+        """Of a class, as in a sentence."""
+        return store.spoken(self.names.get(value, str(value)))
 
     def size(self, voxels: int) -> str:
         """ "0.8 ml", or "12 mm²" in 2D, or the number of voxels where steps are no mm."""

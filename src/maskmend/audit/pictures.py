@@ -18,11 +18,11 @@ from ..data.geometry import Geometry
 from ..errors import InputError
 from ..types import IGNORE
 from .drawing import FRAME, GIVEN, OTHER, SIDE, SMALL, SMALLEST, UNKNOWN, Mark, Outline, picture, png
-from .store import Audit, Finding
+from .store import FAINT, Audit, Finding
 
 __all__ = [
     "GIVEN", "OTHER", "Mark", "Outline", "Shown", "Sliced", "drawn", "is_ct", "letters_of", "of_case", "outlined",
-    "overview", "picture", "sample", "shown_image", "sides", "sliced", "thumbnail", "window",
+    "overview", "picture", "sample", "shown_image", "sides", "sliced", "thumbnail", "told", "window",
 ]  # fmt: skip
 
 MARGIN = 0.35
@@ -265,11 +265,16 @@ def outlined(given: Array, other: Array | None) -> list[Outline]:
     return [*lines, Outline(np.where(unknown, 0, given), GIVEN)]
 
 
+def told(findings: Sequence[Finding]) -> list[tuple[int, Finding]]:
+    """Those that a person is told of a case, with their places from 1; not what is hardly believed."""
+    return [(n, each) for n, each in enumerate(findings, 1) if each.confidence >= FAINT][:TOLD]
+
+
 def _numbers(findings: Sequence[Finding], cut: Sliced, plane: Array) -> list[Mark]:
     """Of the findings that have voxels in the plane of numbers (rows, columns): at the voxel to look at, if it is on
     this slice, else in their middle here."""
     marks = []
-    for each in findings[:TOLD]:
+    for _, each in told(findings):
         assert each.slice is not None
         here = np.argwhere(plane == each.number)
         if len(each.slice) == 2 or each.slice[cut.axis] == cut.index:

@@ -18,7 +18,7 @@ from ..types import IGNORE
 from .anatomy import SMALL, Part, leftward, pairs
 from .checks import NOWHERE, Look, slip, words
 from .findings import Words
-from .store import Doubted
+from .store import Doubted, spoken
 
 Found = dict[str, list[Doubted]]
 
@@ -85,7 +85,7 @@ def _twice(looks: Sequence[Look]) -> Each:
         for look in group:
             others = ", ".join(other.case for other in group if other is not look)
             apart = any(other.files[0] != look.files[0] for other in group)
-            text = f"The same image is also there as {others}, with {'another' if apart else 'the same'} label."
+            text = f"The same image is also there as {others}, with {'another' if apart else 'the same'} mask."
             yield look.case, Doubted("file", 0, NOWHERE, 0.95 if apart else 0.7, text)
 
 
@@ -97,11 +97,11 @@ def _presence(sound: Sequence[Look], names: Mapping[int, str]) -> Each:
     filled, others = sum(bool(look.shapes) for look in sound), len(sound) - 1
     for look in sound:
         if not look.shapes and filled >= COMMON * others:
-            text = f"The label is empty; {filled} of {len(sound)} are not."
+            text = f"The mask is empty; {filled} of {len(sound)} are not."
             yield look.case, Doubted("file", 0, NOWHERE, 0.9, text)
             continue
         for k, name in names.items():
-            text = f"{counts[k]} of {len(sound)} labels hold {name}"
+            text = f"{counts[k]} of {len(sound)} masks hold {spoken(name)}"
             if k not in look.shapes and counts[k] >= COMMON * others:
                 yield look.case, Doubted("absent", k, NOWHERE, 0.8, f"{text}, this one does not.")
             if k in look.shapes and counts[k] <= (1 - COMMON) * len(sound):
@@ -198,5 +198,5 @@ def _border(having: Having, k: int) -> Each:
     counts = Counter(face for look, _ in having for face in look.shapes[k].faces)
     for look, said in having:
         if any(counts[face] <= SELDOM * len(having) for face in look.shapes[k].faces):
-            text = f"{said.name(k)} touches the edge of the image, which few of these labels do."
+            text = f"{said.name(k)} touches the edge of the image, which few of these masks do."
             yield look.case, Doubted("border", k, NOWHERE, 0.3, text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from ..functional.doubt import CUT, redraw, usual
 from .edges import Offset
-from .store import Doubted, Finding, Judge, Row, Share
+from .store import Doubted, Finding, Judge, Row, Share, spoken
 
-Hint = Literal["redraw", "review", "fine"]
+Hint = Literal["redraw", "review", "fine", "reviewed"]
+LIKELY = 0.5
+"""Confidence of a check's finding from which its case is to be looked at, whatever the networks think of the mask."""
 SURE = 0.9
-"""Confidence from which a check's finding alone asks for a review."""
+"""Confidence of a check's finding from which the checks are said to be sure."""
 WEAK = 0.8
 """Mean Dice that a judge expects of its own masks, below which it had better not redraw any."""
 LOST = 0.2
@@ -53,17 +55,22 @@ def hint(judged: Judged | None, checks: float, cut: float = CUT) -> Hint:
     """What to do about a case; ``cut`` is the doubt that is still usual."""
     if judged is not None and redraw(judged.doubt, judged.certainty, cut):
         return "redraw"
-    doubted = checks >= SURE or (judged is not None and judged.doubt > CUT)
+    doubted = checks >= LIKELY or (judged is not None and judged.doubt > CUT)
     return "review" if doubted else "fine"
 
 
 def ordered(
-    cases: Sequence[str], judged: Mapping[str, Judged], found: Mapping[str, Sequence[Finding]], kind: str = "cross"
+    cases: Sequence[str],
+    judged: Mapping[str, Judged],
+    found: Mapping[str, Sequence[Finding]],
+    kind: str = "cross",
+    reviewed: Collection[str] = (),
 ) -> list[Row]:
     """The rows of ``audit.csv``, the most doubtful case first.
 
     Where a judge saw a case its doubt is the judge's; cases that no judge saw follow in the order of their checks, of
-    which the surest is their doubt where nobody judged anything. A label that cannot be used at all comes first.
+    which the surest is their doubt where nobody judged anything. A label that cannot be used at all comes first; those
+    that are ``reviewed`` come last, for nothing is left to do about them.
 
     kind: of the judge. Only networks trained for it may redraw: those of reviewed labels wherever they differ, those of
     a cross-fit where that is out of the ordinary. Judges from elsewhere, that had not learnt from the labels, harmed
@@ -76,8 +83,9 @@ def ordered(
     cut = {"reviewed": CUT, "cross": usual([each.doubt for each in judged.values()])}.get(kind, math.inf)
     cut = math.inf if kind == "cross" and lost(list(judged.values())) else cut
     names = sorted(cases, key=lambda case: (-1.0 if (d := doubt[case]) is None else d, checks[case]), reverse=True)
-    names.sort(key=lambda case: case not in broken)
-    return [_row(case, rank, doubt[case], cut, judged.get(case), found[case]) for rank, case in enumerate(names, 1)]
+    names.sort(key=lambda case: (case in reviewed, case not in broken))
+    rows = [_row(case, rank, doubt[case], cut, judged.get(case), found[case]) for rank, case in enumerate(names, 1)]
+    return [row.model_copy(update={"hint": "reviewed"}) if row.case in reviewed else row for row in rows]
 
 
 def _row(case: str, rank: int, doubt: float | None, cut: float, judged: Judged | None, found: Sequence[Finding]) -> Row:
@@ -89,7 +97,7 @@ def _row(case: str, rank: int, doubt: float | None, cut: float, judged: Judged |
         rank=rank,
         doubt=doubt,
         hint=hint(judged, checks, cut),
-        classes=tuple(sorted({f.class_ for f in found})),
+        classes=tuple(sorted({f.class_ for f in found if f.class_})),
         findings=len(found),
         worst_kind=worst.kind if worst else None,
         worst_slice=worst.slice if worst else None,
@@ -139,19 +147,37 @@ def lost(judged: Sequence[Judged]) -> bool:
     return bool(judged) and float(np.mean([each.dice for each in judged])) < LOST
 
 
-def sentences(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[Judge]) -> list[str]:
-    """What a person is told first, in whole sentences."""
-    return [*_of_judges(rows, judged, judges), *_of_checks(rows, bool(judged))]
+def sentences(rows: Sequence[Row], judged: Mapping[str, Judged], judges: Sequence[Judge]) -> list[str]:
+    """What a person is told first, in whole sentences; what she has reviewed counts no more."""
+    rest = [row for row in rows if row.hint != "reviewed"]
+    asked = [judged[row.case] for row in rest if row.case in judged]
+    said = [*_of_judges(rest, asked, judges), *_of_checks(rest, bool(asked))] if rest else []
+    if done := len(rows) - len(rest):
+        said.append(f"{counted(done, 'mask')} {'is' if done == 1 else 'are'} reviewed and no longer counted.")
+    return said
+
+
+def few_left(rows: Sequence[Row]) -> bool:
+    """Whether something is reviewed, and no more is left to look at than even careful masks have."""
+    left = sum(row.hint in ("redraw", "review") for row in rows)
+    return any(row.hint == "reviewed" for row in rows) and left <= LEAST / 100 * len(rows)
 
 
 def of_files(broken: Sequence[str]) -> list[str]:
     """Labels that cannot be read, or do not fit their images."""
-    return [f"Not to be used as given: {counted(len(broken), 'label')} ({listed(broken)})."] if broken else []
+    return [f"Not to be used as given: {counted(len(broken), 'mask')} ({listed(broken)})."] if broken else []
+
+
+def of_test(masks: int) -> list[str]:
+    """Test masks, which no audit looks at."""
+    was = "was" if masks == 1 else "were"
+    return [f"{counted(masks, 'test mask')} {was} not looked at, and may be wrong as well."] if masks else []
 
 
 def of_classes(absent: Sequence[str]) -> list[str]:
     """Classes that are declared, and drawn nowhere."""
-    return [f"No usable label holds {listed(absent)}: draw what is missing, or correct dataset.json."] if absent else []
+    names = listed([spoken(name) for name in absent])
+    return [f"No usable mask holds {names}: draw what is missing, or correct dataset.json."] if absent else []
 
 
 def of_edges(
@@ -165,9 +191,8 @@ def of_edges(
     said = []
     for name, offset in offsets.items():
         how, unit = "wide" if offset.mm > 0 else "tight", "mm" if known_mm else "px"
-        said.append(
-            f"Every given mask of {name} looks too {how}, by about {abs(offset.mm):.1f} {unit}, by the images' edges."
-        )
+        by = f"by about {abs(offset.mm):.1f} {unit}, by the images' edges"
+        said.append(f"Every given mask of {spoken(name)} looks too {how}, {by}.")
     if said and not reviewed:
         names = ", ".join(at_random(cases))
         said.append(
@@ -184,26 +209,26 @@ def at_random(cases: Sequence[str], seed: int = 0) -> list[str]:
 
 def _of_judges(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[Judge]) -> list[str]:
     if not judged:
-        return ["No network judged these labels; add --cross 2 to train some that do."]
+        return ["No network judged these masks; add --cross 2 to train some that do."]
     who = "what was predicted" if all(judge.kind == "predictions" for judge in judges) else "what the networks expect"
     said = []
     differing, redrawn = sum(each.doubt > CUT for each in judged), sum(row.hint == "redraw" for row in rows)
     if looks_clean(judged, judges):
-        said.append(f"These labels look clean: hardly any differs from {who}.")
+        said.append(f"These masks look clean: hardly any differs from {who}.")
     else:
-        said.append(f"{differing} of {counted(len(judged), 'label')} differ clearly from {who}.")
+        said.append(f"{differing} of {counted(len(judged), 'mask')} differ clearly from {who}.")
     if lost(judged):
-        said.append("The judge draws next to nothing as these labels do: let it learn longer, or correct its settings.")
+        said.append("The judge draws next to nothing as these masks do: let it learn longer, or correct its settings.")
     elif weak(judged):
         said.append("The judge is not sure of its own masks here: review before you mend.")
     elif redrawn:
         said.append(f"{redrawn} of them can be redrawn without a person (mend --accept automatic).")
     if len(judged) < len(rows):
-        said.append(f"{counted(len(rows) - len(judged), 'label')} had no judge, and only checks speak of them.")
+        said.append(f"{counted(len(rows) - len(judged), 'mask')} had no judge, and only checks speak of them.")
     for judge in judges:
         if _learnt(judge):
             said.append(
-                f"{judge.paths[0]} agrees with the given labels almost everywhere (Dice {judge.dice:.3f}): it may have "
+                f"{judge.paths[0]} agrees with the given masks almost everywhere (Dice {judge.dice:.3f}): it may have "
                 "learnt them, and then says nothing of their errors."
             )
     return said
@@ -217,14 +242,19 @@ def _learnt(judge: Judge) -> bool:
 def _of_checks(rows: Sequence[Row], judged: bool) -> list[str]:
     doubted = [row.case for row in rows if row.scores.get("checks", 0) >= SURE and row.worst_kind != "file"]
     if doubted:
-        return [f"The checks are sure of something wrong in {counted(len(doubted), 'label')}: {listed(doubted)}."]
+        return [f"The checks are sure of something wrong in {counted(len(doubted), 'mask')}: {listed(doubted)}."]
     broken = any(row.worst_kind == "file" for row in rows)
     return [] if judged or broken else ["The checks are sure of nothing wrong."]
 
 
 def counted(number: int, noun: str) -> str:
-    """ "1 label", "2 labels"."""
+    """ "1 mask", "2 masks"."""
     return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def percent(share: float) -> str:
+    """ "12 %"; below ten with a decimal, "4.1 %"."""
+    return f"{100 * share:.{0 if share == 0 or share >= 0.0995 else 1}f} %"
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -16,6 +16,9 @@ FORMAT = 1
 """Raised when an audit would be read differently."""
 MOST = 250
 """Findings of one case at most; the least sure and smallest are left out beyond."""
+FAINT = 0.1
+"""Confidence below which a finding is kept, and not told: on chest X-rays one in a hundred was, on dermoscopy, where
+networks are unsure, eight."""
 
 Kind = Literal[
     "missing", "spurious", "too_wide", "too_tight", "swap",
@@ -33,7 +36,8 @@ class Finding(Record):
     """One place in one label that is doubted.
 
     number: its value in ``numbers/CASE.ending``; 0 if it has no voxels of its own.
-    box: [first, last + 1] along each axis; slice: its voxel (*S) to look at, the deepest.
+    box: [first, last + 1] along each axis; slice: its voxel (*S) to look at, the deepest. Both count from 0, while
+    what a person reads counts from 1.
     """
 
     id: str
@@ -56,13 +60,13 @@ class Row(Record):
     """One case in ``audit.csv``; ``scores`` are its further columns.
 
     doubt: in [0, 1], higher is worse; None where nothing judged. quality: 1 - doubt.
-    hint: "redraw" (automatic mending takes the judge's mask), "review" or "fine".
+    hint: "redraw" (automatic mending takes the judge's mask), "review", "fine", or "reviewed" (a person is done).
     """
 
     case: str
     rank: int
     doubt: float | None
-    hint: Literal["redraw", "review", "fine"]
+    hint: Literal["redraw", "review", "fine", "reviewed"]
     classes: tuple[str, ...] = ()
     findings: int = 0
     worst_kind: str | None = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import shlex
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -14,9 +14,9 @@ from ..errors import InputError
 from ..functional.doubt import CUT
 from ..progress import track
 from . import html
-from .pictures import TOLD, Sliced, of_case
-from .rank import SURE, counted, listed
-from .store import Audit, Finding, Row, Share
+from .pictures import Sliced, of_case, told
+from .rank import LIKELY, counted, few_left, listed, percent
+from .store import FAINT, Audit, Finding, Row, Share, spoken
 
 PICTURES = 100
 """Cases with a picture at most; the others stand in a table."""
@@ -36,7 +36,7 @@ MEANT = (
     "Doubt is 0 where the judge would draw the same mask, and 1 where it is sure of a wholly different one.",
 )
 """What doubt is, without a judge and with one."""
-HINTS = {"redraw": "can be redrawn", "review": "look at it", "fine": "fine"}
+HINTS = {"redraw": "can be redrawn", "review": "look at it", "fine": "fine", "reviewed": "reviewed"}
 MEANING = {
     "missing": "not drawn",
     "spurious": "drawn where nothing is",
@@ -72,7 +72,8 @@ def write_report(audit: Audit, path: Path | None = None) -> Path:
 def _parts(audit: Audit) -> Iterator[str]:
     """Cases with something to look at come with a picture, as far as ``PICTURES`` reach; all stand in the table."""
     yield from _head(audit)
-    doubtful = [row for row in audit.rows if row.findings or row.hint != "fine"]
+    rest = [row for row in audit.rows if row.hint != "reviewed"]
+    doubtful = [row for row in rest if row.hint != "fine" or (row.findings and told(audit.findings(row.case)))]
     shown = doubtful[:PICTURES]
     if shown:
         yield html.text(
@@ -84,7 +85,7 @@ def _parts(audit: Audit) -> Iterator[str]:
         ignore = {"unknown": "not annotated"} if audit.about.ignore is not None else {}
         yield html.legend(given="given", other="suggested", **ignore)
     else:
-        yield html.text("Nothing wrong to be seen", "h2")
+        yield html.text("Nothing wrong to be seen" if rest else "Every mask is reviewed", "h2")
     for row in track(shown, "Drawing the report"):
         yield _case(audit, row)
     yield _table(audit.rows)
@@ -124,8 +125,13 @@ def _judged(audit: Audit) -> str:
 
 def _next(audit: Audit, folder: str) -> Iterator[tuple[str, str]]:
     """What a person may do now, and the command for it."""
-    yield "Look at the doubtful masks one by one, and correct them:", f"maskmend review {folder}"
-    yield "Then write a data set of the corrected masks:", f"maskmend mend {folder} -o DATASET"
+    review = "Look at the doubtful masks one by one, and correct them:", f"maskmend review {folder}"
+    mend = "Then write a data set of the corrected masks:", f"maskmend mend {folder} -o DATASET"
+    if few_left(audit.rows):
+        mend = "Little is left to look at. Write a data set of the corrected masks:", mend[1]
+    else:
+        yield review
+    yield mend
     if not audit.about.judges:
         data = shlex.quote(audit.about.dataset)
         yield "To have networks judge the masks too:", f"maskmend audit {data} -o {folder} --cross 2"
@@ -133,14 +139,16 @@ def _next(audit: Audit, folder: str) -> Iterator[tuple[str, str]]:
 
 def _doubts(audit: Audit) -> str:
     """The histogram of doubt, and what it means."""
-    doubts = [row.doubt for row in audit.rows if row.doubt is not None]
+    doubts = [row.doubt for row in audit.rows if row.doubt is not None and row.hint != "reviewed"]
     if not any(doubts):
         return ""
-    cut = CUT if audit.about.judges else SURE
+    cut = CUT if audit.about.judges else LIKELY
     size = BINS[max(doubts) > 0.5]
-    bins = max(4, math.ceil(max(doubts) / size))
-    counts = Counter(min(bins - 1, int(doubt / size)) for doubt in doubts)
-    words = f"{sum(doubt > cut for doubt in doubts)} of {counted(len(doubts), 'mask')} have a doubt above {cut:g}."
+    edges = [round(n * size, 9) for n in range(1, round(1 / size))]  # a doubt on an edge is of the bar above it
+    bins = max(4, bisect_right(edges, max(doubts)) + 1)
+    counts = Counter(bisect_right(edges, doubt) for doubt in doubts)
+    high = sum(doubt >= cut for doubt in doubts)
+    words = f"{high} of {counted(len(doubts), 'mask')} {'has' if high == 1 else 'have'} a doubt of {cut:g} or more."
     found = html.bars([counts[i] for i in range(bins)], round(cut / size), ("0", f"{bins * size:g}"), words)
     told = found + html.text(words) + html.text(MEANT[bool(audit.about.judges)], "p", "soft")
     return '<div class="narrow">' + html.text("How doubtful the masks are", "h2") + told + "</div>\n"
@@ -148,20 +156,21 @@ def _doubts(audit: Audit) -> str:
 
 def _counts(audit: Audit) -> str:
     """How many findings there are of each kind, and of which classes most."""
-    found = [f for row in audit.rows if row.findings for f in audit.findings(row.case)]
+    rows = [row for row in audit.rows if row.findings and row.hint != "reviewed"]
+    found = [f for row in rows for f in audit.findings(row.case) if f.confidence >= FAINT]
     if not found:
         return ""
-    rows = []
+    lines = []
     for kind, count in Counter(f.kind for f in found).most_common():
-        classes = Counter(f.class_ for f in found if f.kind == kind).most_common() if kind != "file" else []
+        classes = Counter(spoken(f.class_) for f in found if f.kind == kind and f.class_).most_common()
         named = [f"{name} ({number})" if len(classes) > 1 else name for name, number in classes]
-        rows.append((MEANING[kind], str(count), listed(named, NAMED)))
-    return "<div>" + html.text("What was found", "h2") + html.table(("", "places", "of"), rows, (1,)) + "</div>\n"
+        lines.append((MEANING[kind], str(count), listed(named, NAMED)))
+    return "<div>" + html.text("What was found", "h2") + html.table(("", "places", "of"), lines, (1,)) + "</div>\n"
 
 
 def _shares(tau: Mapping[str, Share]) -> str:
     """The share of each class that is believed wrong; many classes stand in a table that opens."""
-    rows = [(name, f"{100 * s.value:.1f} %", f"{100 * s.low:.1f}–{100 * s.high:.1f} %", f"method.tau={s.value:.2g}")
+    rows = [(spoken(name), percent(s.value), f"{percent(s.low)} to {percent(s.high)}", f"method.tau={s.value:.2g}")
             for name, s in tau.items()]  # fmt: skip
     words = "How much of each class is believed wrong"
     table = html.table(("class", "share", "95 % interval", "to train with"), rows, (1, 2))
@@ -181,12 +190,14 @@ def _case(audit: Audit, row: Row) -> str:
             html.image(drawn.png, f"{row.case}: given and suggested outlines", drawn.cut.name, drawn.whole),
         )
     except InputError as error:
-        told = any(f.kind == "file" for f in findings)
-        picture = html.text("No picture." if told else str(error), "p", "soft")
+        known = any(f.kind == "file" for f in findings)
+        picture = html.text("No picture." if known else str(error), "p", "soft")
     tag = "" if row.hint == "fine" else f'<span class="tag">{HINTS[row.hint]}</span>'
     doubt = "" if row.doubt is None else html.text(f"Doubt {row.doubt:.2f}", "p", "soft")
-    items = "".join(f"<li>{_finding(f, cut)}</li>\n" for f in findings[:TOLD])
-    more = html.text(f"and {counted(len(findings) - TOLD, 'smaller one')}", "p", "soft") if findings[TOLD:] else ""
+    spelt = told(findings)
+    items = "".join(f'<li value="{n}">{_finding(f, cut)}</li>\n' for n, f in spelt)
+    rest = len(findings) - len(spelt)
+    more = html.text(f"and {counted(rest, 'smaller or less sure one')}", "p", "soft") if rest else ""
     body = f"<h3>{row.rank}. {escape(row.case)}{tag}</h3>\n{doubt}<ol>\n{items}</ol>\n{more}"
     return f"<article>\n<div>{picture}</div>\n<div>{body}</div>\n</article>\n"
 
@@ -198,7 +209,7 @@ def _finding(found: Finding, cut: Sliced | None) -> str:
     if cut is not None and found.slice is not None and len(found.slice) == 3:
         index = found.slice[cut.axis]
         where = "" if index == cut.index else f", best seen on slice {index + 1}"
-    return f"{escape(words)}<small>{100 * found.confidence:.0f} % sure{where}</small>"
+    return f"{escape(words)}<small>{percent(found.confidence)} sure{where}</small>"
 
 
 def _table(rows: Sequence[Row]) -> str:

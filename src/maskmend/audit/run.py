@@ -100,7 +100,8 @@ def audit(asked: Asked) -> Audit:
         for case in cases:
             if case.name not in asked.frozen:
                 _take(new, asked.folder, case.name, about.file_ending)
-    rows = rank.ordered([case.name for case in cases], judged, found, asked.judge.kind if asked.judge else "")
+    kind = asked.judge.kind if asked.judge else ""
+    rows = rank.ordered([case.name for case in cases], judged, found, kind, asked.reviewed)
     whole = _whole(asked, rows, judged, edges.verdicts()) | {"seconds": round(time.monotonic() - start, 2)}
     done = Audit(asked.folder, about.model_copy(update=whole), tuple(rows))
     store.write_rows(done.folder, rows)
@@ -202,6 +203,7 @@ def _whole(
     asked: Asked, rows: Sequence[store.Row], judged: Mapping[str, Judged], offsets: Mapping[str, Offset]
 ) -> dict[str, Any]:
     """What is said of the data set as a whole."""
+    rest = [each for case, each in judged.items() if case not in asked.reviewed]
     every, drawn = list(judged.values()), {k for look in asked.looks.values() for k in look.shapes}
     judges = []
     for kind in dict.fromkeys(source.kind for source in (asked.judge.sources if asked.judge else ())):
@@ -220,14 +222,15 @@ def _whole(
     return {
         "judges": tuple(judges),
         "tau": rank.shares_wrong(every),
-        "looks_clean": rank.looks_clean(every, judges) if every else None,
+        "looks_clean": rank.looks_clean(rest, judges) if rest else None,
         "edges_mm": {name: offset.mm for name, offset in offsets.items()},
         "sentences": (
             *rank.of_files([look.case for look in asked.looks.values() if look.broken]),
             *rank.of_classes([name for name, value in asked.dataset.labels.items() if value and value not in drawn]),
             *asked.said,
             *rank.of_edges(offsets, [row.case for row in rows], _known_mm(asked), bool(asked.reviewed)),
-            *rank.sentences(rows, every, judges),
+            *rank.sentences(rows, judged, judges),
+            *rank.of_test(sum(case.reference is not None for case in asked.dataset.test)),
         ),
     }
 

@@ -14,7 +14,8 @@
     ├── review.jsonl          the journal of verdicts and strokes (written by a review)
     └── networks/             what --cross trained
 
-Axes are numpy's, as ``data.formats`` reads them: (D, H, W) or (H, W).
+Axes are numpy's, as ``data.formats`` reads them: (D, H, W) or (H, W). Slices and voxels in these files count from 0; in
+sentences, pictures and on the page of a review they count from 1.
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ from ..data.geometry import Geometry
 from ..errors import InputError
 from ..texts import read_json, read_object, read_rows
 from ..types import IGNORE
-from .records import BY_MODEL, FORMAT, KINDS, MOST, About, Doubted, Finding, Judge, Kind, Record, Row, Share
+from .records import BY_MODEL, FAINT, FORMAT, KINDS, MOST, About, Doubted, Finding, Judge, Kind, Record, Row, Share
 
 __all__ = [
-    "BY_MODEL", "FORMAT", "KINDS", "MOST", "About", "Audit", "Doubted", "Finding", "Judge", "Kind", "Record", "Row",
-    "Share", "class_names", "is_audit", "open_audit", "sha256", "stored", "write_about", "write_case", "write_rows",
+    "BY_MODEL", "FAINT", "FORMAT", "KINDS", "MOST", "About", "Audit", "Doubted", "Finding", "Judge", "Kind", "Record",
+    "Row", "Share", "class_names", "is_audit", "open_audit", "sha256", "spoken", "stored", "write_about", "write_case",
+    "write_rows",
 ]  # fmt: skip
 
 AGAIN = "audit the data set again with `maskmend audit`"
@@ -154,6 +156,11 @@ def _home(room: str) -> str:
 def class_names(labels: Mapping[str, int]) -> dict[int, str]:
     """value -> name."""
     return {value: name for name, value in labels.items()}
+
+
+def spoken(name: str) -> str:
+    """A class in a sentence: "class 2" where it has no better name than its number."""
+    return f"class {name}" if name.isdigit() else name
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def joined(
                 id=f"{case}:{position}",
                 number=number,
                 kind=each.kind,
-                class_=names.get(each.class_, str(each.class_)),
+                class_=names.get(each.class_, str(each.class_)) if each.class_ else "",
                 other=None if each.other is None else names.get(each.other, str(each.other)),
                 source=each.source,
                 voxels=each.voxels.size,

@@ -6,6 +6,7 @@ labels are better, one of all of them judges the rest; else the cross-fit does, 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ..data.formats import Picture
 from ..metrics import dice, overlap
 from .cross import ENOUGH, Crossing, Reviewed
+from .rank import counted
 from .sources import Several
 from .store import Audit
 
@@ -31,24 +33,29 @@ def choose(crossing: Crossing, before: Audit, reviewed: Reviewed, others: Severa
     """The judge of the labels that are not reviewed. others: judges from elsewhere, who keep their say unless the
     networks of the reviewed labels are better.
 
+    Warns before anything is trained where too few are reviewed.
+
     Raises:
         InputError: as ``Crossing.given``.
     """
     if len(reviewed) < ENOUGH:
-        said = f"{len(reviewed)} reviewed labels are too few to judge the others; review {ENOUGH} or more."
+        then = "the judges stay" if others else "networks learn from all masks, the reviewed ones put in"
+        few = counted(len(reviewed), "reviewed mask")
+        said = f"{few} cannot judge the others alone, for that takes {ENOUGH} or more; {then}."
+        warnings.warn(said, stacklevel=2)
         return Choice(others or crossing.given(reviewed), said)
     alone = _answers(crossing, crossing.halves(reviewed), reviewed)
     ours, theirs = mean_dice(alone, reviewed), mean_dice(_drawn_before(crossing, before, reviewed), reviewed)
     told = f"Dice {ours:.3f} in cross-validation, against {theirs:.3f}"
     if ours > theirs:
-        said = f"A network of the {len(reviewed)} reviewed labels alone judges the rest: it draws them better ({told})."
+        said = f"A network of the {len(reviewed)} reviewed masks alone judges the rest: it draws them better ({told})."
         return Choice(crossing.of_reviewed(reviewed), said)
     if others is not None:
         return Choice(
-            others, f"The judges stay: networks of the {len(reviewed)} reviewed labels draw no better ({told})."
+            others, f"The judges stay: networks of the {len(reviewed)} reviewed masks draw no better ({told})."
         )
     said = (
-        f"Networks of all labels judge, the {len(reviewed)} reviewed ones put in: alone these draw no better ({told})."
+        f"Networks of all masks judge, the {len(reviewed)} reviewed ones put in: alone these draw no better ({told})."
     )
     return Choice(crossing.given(reviewed), said)
 

@@ -61,7 +61,8 @@ def left(rows: Sequence[Row], states: Mapping[str, CaseState]) -> Left | None:
     tells so.
     """
     done = {case: wrong(states[case]) for case in finished(states)}
-    seen = tuple((place, done[row.case]) for place, row in enumerate(rows) if row.case in done)
+    order = sorted(rows, key=lambda row: -1.0 if row.doubt is None else row.doubt, reverse=True)  # no case set last
+    seen = tuple((place, done[row.case]) for place, row in enumerate(order) if row.case in done)
     return _foretold(len(rows), seen) if len(seen) >= FEWEST else None
 
 

@@ -55,9 +55,9 @@ class Session:
             f.id for found in self.found.values() for f in found
             if f.suggested and case_rng(seed, f.id).random() < blind
         }  # fmt: skip
-        self.order = _mixed(
-            [row.case for row in audit.rows], {r.case for r in audit.rows if r.hint == "fine"}, blind, seed
-        )
+        rest = [row for row in audit.rows if row.hint != "reviewed"]
+        self.order = _mixed([row.case for row in rest], {r.case for r in rest if r.hint == "fine"}, blind, seed)
+        self.order += [row.case for row in audit.rows if row.hint == "reviewed"]
         self.shelf = Shelf(self._load)
         self.lock, self.reading, self.drawing = RLock(), Lock(), Lock()
         self.thumbnails: dict[tuple[str, bool], bytes] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from ..audit import run
 from ..audit.calibrated import calibrated
 from ..audit.checks import Look, given_label
 from ..audit.cross import CrossConfig, Crossing
+from ..audit.pictures import told
+from ..audit.rank import counted, few_left
+from ..audit.report import HINTS
 from ..audit.run import Asked
 from ..audit.sources import Several, several
 from ..audit.sources import runs as of_runs
@@ -45,19 +49,22 @@ class AuditSummary:
     def table(self) -> str:
         about, rows = self.audit.about, self.audit.rows
         lines = [*about.sentences, ""]
-        worst = [row for row in rows if row.findings][:SHOWN]
+        worst = [row for row in rows if row.findings or row.hint != "fine"][:SHOWN]
         width = max((len(row.case) for row in worst), default=0)
         for row in worst:
             doubt = "    " if row.doubt is None else f"{row.doubt:.2f}"
-            lines.append(f"{row.rank:4d}  {row.case:{width}s}  {doubt}  {self._worst(row.case)}")
-        lines += [f"      … {len(rows)} cases in {self.audit.folder / 'audit.csv'}", ""] if worst else []
+            hint = f"{HINTS[row.hint]:{max(map(len, HINTS.values()))}s}"
+            lines.append(f"{row.rank:4d}  {row.case:{width}s}  {doubt}  {hint}  {self._worst(row.case)}".rstrip())
+        lines += [f"      … {counted(len(rows), 'case')} in {self.audit.folder / 'audit.csv'}", ""] if worst else []
+        folder = shlex.quote(str(self.audit.folder))
         lines.append(f"Look: {self.report}")
-        lines.append(f"Next: maskmend review {self.audit.folder}")
+        lines.append(f"Next: maskmend {f'mend {folder} -o DATASET' if few_left(rows) else f'review {folder}'}")
         return "\n".join(lines)
 
     def _worst(self, case: str) -> str:
-        found = max(self.audit.findings(case), key=lambda f: f.confidence * max(f.voxels, 1))
-        return f"{found.kind}: {found.text}"
+        """What is said of a case first; "" where nothing is."""
+        spelt = [each for _, each in told(self.audit.findings(case))]
+        return max(spelt, key=lambda f: f.confidence * max(f.voxels, 1)).text if spelt else ""
 
 
 def audit(
