@@ -1,4 +1,4 @@
-"""A progress bar for long work: on a terminal only, on standard error, never in the way of output."""
+"""How long work takes, and its progress bar: on a terminal only, on standard error, never in the way of output."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+def duration(seconds: float) -> str:
+    """ "40 s", "3 min", "1 h 20 min"."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
 def track(items: Iterable[T], doing: str, total: int | None = None) -> Iterator[T]:

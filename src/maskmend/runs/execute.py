@@ -19,8 +19,8 @@ from threading import Thread
 from typing import Any, ClassVar, Literal, Protocol
 
 from ..errors import InputError
-from ..progress import track
 from ..texts import shown
+from .waiting import Waiting
 
 EngineName = Literal["local", "ray", "slurm"]
 
@@ -97,7 +97,9 @@ def execute(
     threads = _threads(engine, jobs, options or {})
     placed = [replace(task, device=device, threads=threads) for task in tasks]
     crashed: dict[str, str] = {}
-    for task, crash in _told(ENGINES[engine](placed, jobs, options or {}), len(placed)):
+    ended = ENGINES[engine](placed, jobs, options or {})
+    slots = (1 if engine == "local" else len(placed)) if jobs is None else jobs
+    for task, crash in _told(ended, placed, slots):
         if crash is not None:
             crashed[task.key] = crash
     return crashed
@@ -114,16 +116,18 @@ def _threads(engine: str, jobs: int | None, options: Mapping[str, Any]) -> int |
     return max(1, len(os.sched_getaffinity(0)) // jobs) if jobs else None
 
 
-def _told(ended: Iterator[Ended], total: int) -> Iterator[Ended]:
-    """The same, told to who waits: a bar with the time left on a terminal, elsewhere a line a task."""
-    start = time.monotonic()
-    for number, (task, crash) in enumerate(track(ended, "Running", total=total), start=1):
-        left = (time.monotonic() - start) / number * (total - number)
-        failed = crash or task.failure()
-        how = f"failed: {failed}" if failed else "done"
-        if failed or not sys.stderr.isatty():
-            print(f"{number}/{total} {task.name}: {how} (about {left / 60:.1f} min left)", file=sys.stderr, flush=True)
-        yield task, crash
+def _told(ended: Iterator[Ended], tasks: Sequence[Task], slots: int) -> Iterator[Ended]:
+    """The same, told to who waits: a line that moves on a terminal, elsewhere one a minute; and one for each that
+    failed, or, where no terminal is, ended."""
+    with Waiting(tasks, slots) as waiting:
+        for number, (task, crash) in enumerate(ended, start=1):
+            waiting.end(task)
+            failed, left = crash or task.failure(), waiting.left()
+            how = f"failed: {failed}" if failed else "done"
+            if failed or not sys.stderr.isatty():
+                words = f"{number}/{len(tasks)} {task.name}: {how}{f' ({left})' if left else ''}"
+                print(words, file=sys.stderr, flush=True)
+            yield task, crash
 
 
 def reason(error: BaseException) -> str:
