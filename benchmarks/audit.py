@@ -89,10 +89,12 @@ NOISES: dict[str, tuple[float, tuple[str, ...]]] = {  # the share of masks that 
     "mixed40": (0.4, tuple(FLAT)),
     "clean": (0.0, ()),
     "small60": (0.6, ("tight", "S_R")),
+    "large60": (0.6, ("wide", "S_E")),
     "sides40": (0.4, SIDES),
     "mixed20": (0.2, tuple(FLAT)),
     "mixed10": (0.1, tuple(FLAT)),
     "all_S_R": (1.0, ("S_R",)),
+    "all_S_E": (1.0, ("S_E",)),
     "tight60": (0.6, ("tight",)),  # most are wrong, and all of these alike: what no network can see
 }
 TUNED_NOISES = tuple(noise for noise in NOISES if noise != "sides40")
