@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..types import IGNORE
 from . import store
 from .parts import Floats, Ints, around, components, distances, groups, inscribed, neighbours, sizes
+from .shift import with_shifts
 from .store import Doubted, Kind
 
 WHOLE = 0.1
@@ -57,7 +58,8 @@ def by_model(
         assert each.value is not None
         gain = prob[(each.value, *place)].astype(np.float64) - prob[(given[place], *place)]
         found.append(replace(each, confidence=float(gain.mean().clip(0, 1))))
-    return sorted(found, key=lambda each: -each.confidence * each.voxels.size)[: store.MOST]
+    first = sorted(found, key=lambda each: -each.confidence * each.voxels.size)[: store.MOST]
+    return with_shifts(first, given, predicted, spacing_mm, known)
 
 
 def differences(
