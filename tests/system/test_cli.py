@@ -254,6 +254,29 @@ def test_a_bug_keeps_its_traceback(verbs: Verbs) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("audit D", "error: -o AUDIT is missing. Example: maskmend audit DATASET -o AUDIT"),
+        ("mend A", "error: -o DATASET is missing. Example: maskmend mend AUDIT -o Dataset002_Mended"),
+        ("review", "error: AUDIT is missing. Example: maskmend review AUDIT"),
+        ("prepare scans", "name a new folder with -o: maskmend prepare scans -o Dataset001_Name."),
+    ],
+)
+def test_what_is_missing_is_told_with_an_example(line: str, said: str) -> None:
+    result = run(line)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_a_folder_that_is_not_prepared_is_told_the_command(tmp_path: Path) -> None:
+    (tmp_path / "scans" / "images").mkdir(parents=True)
+    result = run(f"audit {tmp_path}/scans -o {tmp_path}/audit")
+    assert result.exit_code == 2
+    assert f"`maskmend prepare {tmp_path}/scans -o DATASET`" in result.stderr
+    assert "`maskmend prepare`" in run(f"audit {tmp_path}/nothing -o {tmp_path}/audit").stderr
+
+
+@pytest.mark.parametrize(
     "line", ["train", "train D", "train D -o R --device tpu", "simulate D -o N --noise m --fraction 2", "nothing"]
 )
 def test_wrong_usage_exits_with_2(line: str) -> None:

@@ -9,7 +9,12 @@ import typer
 
 from ..verbs.terminal import Verb, show
 from ..words import pair
-from .app import DatasetFolder, DeviceOption, Words, app
+from .app import DatasetFolder, DeviceOption, app
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Settings of the networks of --cross, such as train.epochs=20."),
+]
 
 
 @app.command(
@@ -21,9 +26,10 @@ def audit(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="AUDIT", help="Folder for findings, suggestions and report.html.")
     ],
-    overrides: Words = None,
+    overrides: Settings = None,
     cross: Annotated[
-        int | None, typer.Option(metavar="N", help="Train N networks to judge; KEY=VALUE are settings of train.")
+        int | None,
+        typer.Option(metavar="N", help="Train N networks to judge, such as 2."),
     ] = None,
     method: Annotated[str | None, typer.Option(help="How they learn; by default plain training.")] = None,
     run: Annotated[
@@ -36,7 +42,7 @@ def audit(
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="NAME.npz or masks, predicted by whoever did not learn them."),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Let the labels that you reviewed judge the others.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Let the masks that you reviewed judge the others.")] = False,
     no_checks: Annotated[bool, typer.Option("--no-checks", help="Leave out what is found without a judge.")] = False,
     tolerance_mm: Annotated[
         float | None, typer.Option(min=0, help="Differences of this depth are no finding; by default one voxel.")
@@ -84,11 +90,17 @@ def mend(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DATASET", help="New data set.")],
     accept: Annotated[
         Literal["reviewed", "automatic", "all"],
-        typer.Option(help="What you accepted or drew; also masks that can be redrawn; also every suggestion."),
+        typer.Option(
+            help="Which corrections are taken: what you accepted or drew; also masks that can be redrawn; also every "
+            "suggestion."
+        ),
     ] = "reviewed",
     doubtful: Annotated[
         Literal["keep", "ignore", "weights"],
-        typer.Option(help="Findings that nobody spoke of: as given, nnU-Net's ignore label, or weightsTr/."),
+        typer.Option(
+            help="What becomes of doubted places that nobody decided: they stay as given; or nobody learns from them "
+            "(nnU-Net's ignore label); or weightsTr/ says how far each voxel may be believed, from 0 to 1."
+        ),
     ] = "keep",
 ) -> None:
     """Write a new data set with the corrected masks, and show what was changed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,9 +59,9 @@ def read_header(root: Path) -> Header:
 def read_json_object(path: Path) -> dict[str, Any]:
     """The object in ``dataset.json``. Raises InputError where it is missing, broken, or names a key twice."""
     if not os.path.lexists(path):
-        raise InputError(
-            f"{path} is missing; give the folder of an nnU-Net data set, or make one with `maskmend prepare`."
-        )
+        folder = f" {shlex.quote(str(path.parent))} -o DATASET" if path.parent.is_dir() else ""
+        cure = f"give the folder of an nnU-Net data set, or make one with `maskmend prepare{folder}`"
+        raise InputError(f"{path} is missing; {cure}.")
     return read_object(path, "write it as nnU-Net's dataset format says")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,8 @@ def prepare(
             return Recipes((recipes()[str(source)],))
         raise InputError(f"say where the archive of {source} is: --from ARCHIVE; {recipes()[str(source)].home} has it.")
     if output is None:
-        raise InputError(f"there is no place for the data set of {source}; name a new folder with -o.")
+        example = f"maskmend prepare {shlex.quote(str(source))} -o Dataset001_Name"
+        raise InputError(f"there is no place for the data set of {source}; name a new folder with -o: {example}.")
     return Prepared(of_folder(Path(source), output, test, threshold, seed, allow_empty))
 
 

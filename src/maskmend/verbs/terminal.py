@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
@@ -27,7 +27,13 @@ class Verb(TyperCommand):
         for before, word in pairwise([str(ctx.info_name), *args]):
             if not word.strip() or (word.startswith("--") and word.endswith("=")):
                 fail(f"there is nothing after {before if not word.strip() else word}; name what was meant.")
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            if type(error).__name__ != "MissingParameter" or error.param is None:
+                raise
+            named = error.param.opts[-1] if error.param.param_type_name == "option" else ""
+            fail(f"{named} {error.param.metavar or ''}".strip() + f" is missing. {self.epilog or ''}".rstrip())
 
     def invoke(self, ctx: Any) -> Any:
         """Exit codes: 2 when the input is wrong, a file or the disk refuses, 130 when interrupted."""
@@ -79,7 +85,7 @@ def _warner() -> Callable[..., None]:
     return warn
 
 
-def fail(sentence: str) -> None:
+def fail(sentence: str) -> NoReturn:
     typer.secho(f"error: {sentence}", fg="red", err=True)
     raise typer.Exit(2)
 
