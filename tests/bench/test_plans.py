@@ -45,7 +45,7 @@ def runs(plan: BenchPlan) -> int:
     found = set()
     for dataset, name, network in combinations(plan):
         method = plan.methods[name]
-        for noise in _noises(plan, method):
+        for noise in _noises(plan, method, dataset):
             deal = _deal(plan, plan.datasets[dataset], method, noise, None)
             spoilt = plan.noise_on(dataset, noise) if deal.labels in ("given", "given_and_clean") else None
             found.add((dataset, name, network, deal, str(spoilt and spoilt.noise and spoilt.of_masks())))
@@ -96,7 +96,7 @@ def test_papers_numbers_stand_beside_every_noise(name: str) -> None:
     plan = plan_of(name)
     for dataset in plan.datasets:
         for noise in plan.noises:
-            rows = [row for row, method in plan.methods.items() if noise in plan.noises_of(method)]
+            rows = [row for row, method in plan.methods.items() if noise in plan.noises_of(method, dataset)]
             assert any(numbers(name, row, dataset, noise) for row in rows), (dataset, noise)
 
 
@@ -128,7 +128,7 @@ def test_every_row_of_the_table_is_a_row_or_said_to_be_left_out(name: str) -> No
     shown = {
         (cell.method, cell.dataset, cell.noise_setting)
         for dataset, row, _ in combinations(plan)
-        for noise in _noises(plan, plan.methods[row])
+        for noise in _noises(plan, plan.methods[row], dataset)
         for cell in numbers(name, row, dataset, noise)
     }
     datasets = {query["dataset"] for queries in reported_cells(plan).values() for query in queries}

@@ -13,6 +13,8 @@ from .statistics import over_seeds
 
 About = Mapping[str, Any]
 """What ``run.json`` and ``done.json`` of a run that ended well hold."""
+UNKNOWN = ("not known", "not known", "")
+"""How right labels are, and what was gained, where nobody knows the true ones."""
 
 
 def cost_table(runs: Iterable[About], options: Options) -> Table:
@@ -50,13 +52,14 @@ def labels_table(runs: Iterable[About]) -> Table:
     """Dice of the doubtful training labels with the truth: as they were given, and as the method left them."""
     groups: dict[tuple[str, str, Row], list[About]] = {}
     for run in runs:
-        if run.get("refined_dice") is not None:
+        if "refined_dice" in run:
             groups.setdefault((run["dataset"], run["noise"], _row(run)), []).append(run)
     rows = []
     for (dataset, noise, row), found in groups.items():
-        given, refined = (over_seeds([run[name] for run in found]) for name in ("given_dice", "refined_dice"))
-        gained = f"{DICE.scale * (refined.mean - given.mean):+.2f}"
-        rows.append((dataset, noise, row_name(row, True), str(refined.n), *map(DICE.spread, (given, refined)), gained))
+        known = [run for run in found if run["refined_dice"] is not None]
+        given, refined = (over_seeds([run[name] for run in known]) for name in ("given_dice", "refined_dice"))
+        dice = [*map(DICE.spread, (given, refined)), f"{DICE.scale * (refined.mean - given.mean):+.2f}"]
+        rows.append((dataset, noise, row_name(row, True), str(len(known or found)), *(dice if known else UNKNOWN)))
     columns = ("data set", "noise", "row", "runs", "given", "refined", "gained")
     legend = (
         "Dice in percent on the training grid, a mean over the cases that were not given as clean; ± over runs",

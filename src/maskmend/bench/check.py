@@ -25,6 +25,8 @@ def check(plan: BenchPlan) -> None:
         for kind in plan.noises:
             if (wanted := plan.noise_on(name, kind)) is not None and wanted.noise:
                 with_place(plan, f"noises.{kind}", partial(_build, wanted))
+    for kind, noise_spec in plan.noises.items():
+        _known(plan, f"noises.{kind}.datasets", (noise_spec and noise_spec.datasets) or (), plan.datasets)
     _known(plan, "metrics", plan.metrics, MEASURES)
     if DICE.name not in plan.metrics:
         raise InputError(f"{plan.file}: metrics must hold {DICE.name}, which chooses the best epoch; add it.")
@@ -37,7 +39,7 @@ def check(plan: BenchPlan) -> None:
         pairs = [f"{dataset}/{kind}" for dataset in plan.datasets for kind in plan.noises]
         _known(plan, f"methods.{name}.words_on", method.words_on, [*plan.datasets, *plan.noises, *pairs])
     for row in combinations(plan):
-        for kind in plan.noises_of(plan.methods[row[1]]):
+        for kind in plan.noises_of(plan.methods[row[1]], row[0]):
             with_place(plan, f"methods.{row[1]}", partial(settings, plan, row, 0, noise=kind))
 
 

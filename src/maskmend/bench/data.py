@@ -21,7 +21,6 @@ from ..data.align import aligned
 from ..data.cache import content_hash, digest
 from ..data.dataset import Case, Dataset, check_dataset, open_dataset
 from ..data.formats import read_label, write_json
-from ..data.layout import is_decathlon, read_json_object
 from ..data.phantom import write_phantom
 from ..errors import InputError
 from ..prepare import prepare
@@ -32,6 +31,7 @@ from ..texts import read_object
 from ..types import IGNORE, Trust
 from .deal import Deal
 from .plan import BenchPlan, DataSpec, NoiseSpec, with_place
+from .truth import check_truth, cure, is_nnunet, knows_truth, true_dataset
 
 BESIDE = ("dataset.json", "splits_final.json", "supervision.csv", "volumes.csv")
 TEST = 0.2
@@ -52,23 +52,28 @@ class Wrong:
 
 @dataclass(frozen=True)
 class Material:
-    """A data set of the plan, ready to run on. ``digest``: of all its files. ``copies``, ``tables``: by noise."""
+    """A data set of the plan, ready to run on. ``true``, ``own``: with its true labels, with those it was given;
+    ``known``: whether the first are known, or only taken to be the others. ``digest``: of all its files. ``copies``,
+    ``tables``: by noise; ``wrongs``: the table of each case as it was given."""
 
     true: Dataset
+    own: Dataset
+    known: bool
     digest: str
     copies: Mapping[str, Dataset]
     tables: Mapping[str, Mapping[str, Table]]
+    wrongs: Mapping[str, Table]
 
     def given(self, noise: str) -> Dataset:
         """The data set to learn from."""
-        return self.copies.get(noise, self.true)
+        return self.copies.get(noise, self.own)
 
     def wrong(self, noise: str, train: Sequence[Case]) -> Wrong:
         """How much is wrong in the labels of these training cases; nothing in those that are clean."""
         classes = self.true.classes
         total = np.zeros((classes, classes), dtype=np.int64)
         for case in train:
-            table = np.array(self.tables.get(noise, {}).get(case.name, np.eye(classes)), dtype=np.int64)
+            table = np.array(self.tables.get(noise, self.wrongs).get(case.name, np.eye(classes)), dtype=np.int64)
             total += np.diag(table.sum(0)) if case.trust is Trust.CLEAN else table
         right, given = total.diagonal(), total.sum(1)
         by_class = 1 - right / np.maximum(given, 1)
@@ -82,12 +87,16 @@ def check_data(plan: BenchPlan) -> None:
         trust, measurable = _survey(spec, plan)
         if not measurable:
             raise InputError(f"{place}: {spec.path} has no test cases with true masks; add them, or name folds: [0].")
+        with_place(plan, f"datasets.{name}", partial(check_truth, plan, name))
         with_place(plan, f"datasets.{name}", partial(_check_volumes, spec, plan))
         own = Trust.CLEAN in trust
         for row, method in plan.methods.items():
             if method.datasets is not None and name not in method.datasets:
                 continue
-            bare = [kind for kind in plan.noises_of(method) if not plan.clean_under(kind)]
+            bare = [kind for kind in plan.noises_of(method, name) if not plan.clean_under(kind)]
+            needs = method.given() == "truth" or (method.given() != "given" and not own and not bare)
+            if needs and not knows_truth(plan, name):
+                raise InputError(f"{plan.file}: methods.{row}: it needs {cure(plan, name)}.")
             if method.given() in ("given_and_clean", "clean") and not own and bare:
                 raise InputError(
                     f"{plan.file}: methods.{row}: {method.method} needs clean cases and {name} has none; "
@@ -104,7 +113,7 @@ def _survey(spec: DataSpec, plan: BenchPlan) -> tuple[list[Trust], bool]:
     if spec.phantom is not None:
         return [Trust.NOISY] * spec.phantom.train, True
     root = plan.place(str(spec.path))
-    if _is_nnunet(root):
+    if is_nnunet(root):
         if spec.test is not None:
             raise InputError(f"{plan.file}: {root} is an nnU-Net data set, not to be prepared; leave test out.")
         found = open_dataset(root)
@@ -117,7 +126,7 @@ def _survey(spec: DataSpec, plan: BenchPlan) -> tuple[list[Trust], bool]:
 
 def _check_volumes(spec: DataSpec, plan: BenchPlan) -> None:
     """Raise InputError where slices cannot be scored by their volumes, as they should."""
-    if spec.path is None or not _is_nnunet(root := plan.place(spec.path)):
+    if spec.path is None or not is_nnunet(root := plan.place(spec.path)):
         if spec.volumes:
             raise InputError("volumes: true needs a data set with volumes.csv; name its path, or leave it out.")
         return
@@ -125,10 +134,6 @@ def _check_volumes(spec: DataSpec, plan: BenchPlan) -> None:
     for fold in spec.folds or (None,):
         deal = Deal("given", fold=fold, test=spec.test_cases)
         deal.volumes(true, deal.cases(true, true)[1], spec.volumes)
-
-
-def _is_nnunet(root: Path) -> bool:
-    return (root / "dataset.json").exists() and not is_decathlon(root, read_json_object(root / "dataset.json"))
 
 
 def make_data(plan: BenchPlan, out: Path) -> dict[str, Material]:
@@ -147,11 +152,12 @@ def _material(plan: BenchPlan, name: str, folder: Path) -> Material:
     if made and made["said"] != said:
         raise InputError(f"{plan.file}: datasets.{name} was made otherwise in {folder}; give it a name of its own.")
     root, source = _true(plan, spec, folder, fresh=not made)
-    true = open_dataset(root)
-    files = _digests({**_files(true), **source}, f"Reading {name}")
+    true, own = true_dataset(root), open_dataset(root)
+    files = _digests({**_files(true), **_files(own), **source}, f"Reading {name}")
     if not made:
         check_dataset(true)
-        made = {"said": said, "files": files, "noises": {}}
+        check_dataset(own)
+        made = {"said": said, "files": files, "noises": {}, "wrongs": _tables(true, own)}
         write_json(record, made)
     _same(made["files"], files, name, folder)
     noises = ((kind, plan.noise_on(name, kind)) for kind in plan.noises)
@@ -171,7 +177,8 @@ def _material(plan: BenchPlan, name: str, folder: Path) -> Material:
         _check_copy(name, copy, made["noises"][kind])
     tables = {kind: made["noises"][kind]["tables"] for kind in kinds}
     copies = {kind: open_dataset(folder / kind) for kind in kinds}
-    return Material(true, digest(made["files"]), copies, tables)
+    known = knows_truth(plan, name)
+    return Material(true, own, known, digest(made["files"]), copies, tables, made.get("wrongs", {}))
 
 
 def _made(record: Path) -> dict[str, Any]:
@@ -187,7 +194,7 @@ def _made(record: Path) -> dict[str, Any]:
 
 def _true(plan: BenchPlan, spec: DataSpec, folder: Path, fresh: bool) -> tuple[Path, dict[str, Path]]:
     """The data set with true masks, made if need be, and the files that it was made from."""
-    if spec.path is not None and _is_nnunet(root := plan.place(spec.path)):
+    if spec.path is not None and is_nnunet(root := plan.place(spec.path)):
         return root, {}
     true = folder / "truth"
     if fresh:
@@ -246,14 +253,18 @@ def _spoil(true: Dataset, copy: Path, wanted: NoiseSpec, cases: list[str] | None
     much = (wanted.fraction, wanted.seed, wanted.target_dice)
     simulate(true.root, copy, wanted.noise, wanted.parameters, *much, cases)
     given = open_dataset(copy)
+    labels = {case.name: case.label for case in given.train if case.label is not None}
+    return {"labels": _digests(labels, "Reading labels"), "tables": _tables(true, given)}
+
+
+def _tables(true: Dataset, given: Dataset) -> dict[str, Table]:
+    """What is wrong in the labels of each case; nothing is said of those whose label is the true one."""
     truth = {case.name: case.label for case in true.train}
-    tables = {
+    return {
         case.name: _table(case.label, path, true.classes, given.ignore)
         for case in given.train
-        if case.label is not None and (path := truth[case.name]) is not None
+        if case.label is not None and (path := truth[case.name]) is not None and path != case.label
     }
-    labels = {case.name: case.label for case in given.train if case.label is not None}
-    return {"labels": _digests(labels, "Reading labels"), "tables": tables}
 
 
 def _table(given: Path, true: Path, classes: int, ignore: int | None) -> Table:

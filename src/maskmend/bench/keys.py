@@ -37,7 +37,8 @@ class Measuring:
 @dataclass(frozen=True)
 class Run:
     """One cell of the grid, with all that a process needs to run it. ``oracle``: what it was told that a practitioner
-    does not know: truth, clean, tau. ``device``, ``threads``: where, not what."""
+    does not know: truth, clean, tau. ``known``: whether the true masks of training cases are known. ``device``,
+    ``threads``: where, not what."""
 
     out: Path
     key: str
@@ -55,6 +56,7 @@ class Run:
     given: Path
     deal: Deal
     measuring: Measuring
+    known: bool = True
     device: str = "auto"
     threads: int | None = None
 
@@ -115,18 +117,19 @@ def _of_row(
     """The runs of (data set, method, network) with one seed: one a noise and fold; one a fold if it meets no noise."""
     dataset, name, network = row
     method, data, spec = plan.methods[name], materials[dataset], plan.datasets[dataset]
-    for noise, fold in product(_noises(plan, method), spec.folds or (None,)):
+    for noise, fold in product(_noises(plan, method, dataset), spec.folds or (None,)):
         deal = _deal(plan, spec, method, noise, fold)
         wanted = plan.noise_on(dataset, noise) if deal.labels in ("given", "given_and_clean") else None
         train, test = deal.cases(data.true, data.given(noise))
         volumes = bool(deal.volumes(data.true, test, spec.volumes))
         measuring = Measuring(plan.budget_on(dataset).every, plan.last, plan.metrics, spec.raters, volumes)
-        tau = _tau(plan, row, noise, data.wrong(noise, train)) if plan.tau else None
+        tau = _tau(plan, row, noise, data.wrong(noise, train)) if plan.tau and data.known else None
         config, words = settings(plan, row, seed, fold, tau, noise)
         given = {
             "data": data.digest,
             "noise": wanted.of_masks() if wanted and wanted.noise else None,
             "deal": asdict(deal),
+            **({} if data.known else {"truth": "unknown"}),
         }
         how = {"config": trimmed(config), "measured": asdict(measuring), "version": __version__}
         yield Run(
@@ -146,14 +149,15 @@ def _of_row(
             given=data.given(noise).root.resolve(),
             deal=deal,
             measuring=measuring,
+            known=data.known,
         )
 
 
-def _noises(plan: BenchPlan, method: MethodSpec) -> list[str]:
+def _noises(plan: BenchPlan, method: MethodSpec, dataset: str) -> list[str]:
     """The noises a row is run under: none for what no noise reaches, but those whose share of clean cases differs."""
     if method.given() == "truth" or (method.given() == "clean" and not _clean_differs(plan)):
         return [NONE]
-    return plan.noises_of(method)
+    return plan.noises_of(method, dataset)
 
 
 def _clean_differs(plan: BenchPlan) -> bool:

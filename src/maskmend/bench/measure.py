@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data.dataset import Case, open_dataset
+from ..data.dataset import Case
 from ..data.formats import replacing
 from ..data.plan import Plan
 from ..data.stack import Volume, stacked
@@ -29,6 +29,7 @@ from .deal import raters_of
 from .keys import Run
 from .measures import measured
 from .scores import Checkpoint
+from .truth import true_dataset
 
 
 def write_measured(run: Run, method: Method, validation: Validation, name: Checkpoint) -> None:
@@ -101,15 +102,17 @@ def class_name(of: str, rater: str, classes: int) -> str:
     return of if not rater else f"vs {rater}" if classes == 1 else f"{of} vs {rater}"
 
 
-def of_labels(run: Run, fit: Fit) -> dict[str, float]:
+def of_labels(run: Run, fit: Fit) -> dict[str, float | None]:
     """Mean Dice with the truth of the training labels that are not clean: as given, and as the method refined them.
 
-    Nothing where it refined none, or there is no truth to compare with.
+    Nothing where it refined none; None where nobody knows the truth.
     """
     cases = fit.data
     if not isinstance(cases, CaseSet) or cases.refined is None or not cases.refined.generation:
         return {}
-    dataset = open_dataset(run.true)
+    if not run.known:
+        return {"given_dice": None, "refined_dice": None}
+    dataset = true_dataset(run.true)
     truth = {case.name: case for case in dataset.train}
     true = CaseSet([truth[case.name] for case in cases.cases], dataset, cases.plan, cases.cache)
     labels, scores = range(1, cases.plan.classes), []

@@ -57,7 +57,7 @@ class Budget(Config):
 
 
 class DataSpec(Config):
-    """A data set whose masks are right. It needs true masks to measure on: of test cases, or of held-out folds."""
+    """A data set. It needs true masks to measure on: of test cases, or of held-out folds."""
 
     path: str | None = Field(None, description="nnU-Net raw data set, or a folder that `maskmend prepare` takes")
     phantom: PhantomSpec | None = Field(None, description="instead of a path")
@@ -76,6 +76,10 @@ class DataSpec(Config):
     )
     reported: Reported = Field("", description="what papers' numbers call it, if not as the plan does; or fields")
     noises: dict[str, dict[str, Any]] = Field({}, description="parameters of noises that are others here")
+    truth: Literal["given"] | None = Field(
+        None,
+        description="given: its training masks are right; where a noise spoils them, or labelsTr_truth is, not asked",
+    )
 
 
 class NoiseSpec(Config):
@@ -88,11 +92,12 @@ class NoiseSpec(Config):
     seed: int = Field(0, ge=0, description="of the noise; the runs' seeds are others")
     clean: float | None = Field(None, ge=0, lt=1, description="other than the plan's, under this noise")
     unlabeled: float = Field(0.0, ge=0, le=1, description="share of the cases, clean ones aside, without a mask")
+    datasets: tuple[str, ...] | None = Field(None, description="put on these alone")
     reported: Reported = Field("", description="what papers' numbers call it, if not as the plan does; or fields")
 
     def of_masks(self) -> dict[str, Any]:
         """What decides how masks are corrupted."""
-        return self.model_dump(mode="json", exclude={"clean", "unlabeled", "reported"})
+        return self.model_dump(mode="json", exclude={"clean", "unlabeled", "datasets", "reported"})
 
 
 class MethodSpec(Config):
@@ -147,8 +152,8 @@ class BenchPlan(Config):
         return self._file
 
     def noise_on(self, dataset: str, name: str) -> NoiseSpec | None:
-        """The noise, with the parameters that it has on this data set."""
-        found = self.noises.get(name)
+        """The noise, with the parameters that it has on this data set; None where it is not put on it."""
+        found = self.noises.get(name) if self.reaches(name, dataset) else None
         own = self.datasets[dataset].noises.get(name)
         return found and found.model_copy(update={"parameters": found.parameters | (own or {})})
 
@@ -157,9 +162,15 @@ class BenchPlan(Config):
         written = self.budget.model_dump(exclude_unset=True) | self.datasets[dataset].budget
         return parse(Budget, written, f"datasets.{dataset}.budget")
 
-    def noises_of(self, method: MethodSpec) -> list[str]:
-        """The noises a row is run under."""
-        return [name for name in self.noises if name in (method.noises or self.noises)]
+    def reaches(self, noise: str, dataset: str) -> bool:
+        """Whether a noise is put on a data set."""
+        spec = self.noises.get(noise)
+        return spec is None or spec.datasets is None or dataset in spec.datasets
+
+    def noises_of(self, method: MethodSpec, dataset: str) -> list[str]:
+        """The noises a row is run under on a data set."""
+        wanted = method.noises or self.noises
+        return [name for name in self.noises if name in wanted and self.reaches(name, dataset)]
 
     def clean_under(self, noise: str) -> float:
         """The share of cases that keep true masks for who needs some."""

@@ -36,6 +36,7 @@ from .keys import Run
 from .measure import Stopwatch, check_slices, of_labels, of_prediction, write_measured
 from .measures import DICE
 from .scores import Checkpoint, Score
+from .truth import true_dataset
 
 MEASURED = ("case", "class", "metric", "value")
 CHECKPOINTS: tuple[Checkpoint, ...] = ("last", "best")
@@ -97,7 +98,7 @@ def _train(run: Run) -> dict[str, Any]:
 
 def _fit(run: Run, world: World) -> tuple[Fit, Validation]:
     """The loop of ``runs.train``, with the test cases and their true labels for validation."""
-    true, given = open_dataset(run.true), open_dataset(run.given)
+    true, given = true_dataset(run.true), open_dataset(run.given)
     train, test = run.deal.cases(true, given)
     plan = make_plan(given, train, run.config.data)
     check_size(run.config, plan, world.device)
