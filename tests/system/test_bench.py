@@ -323,3 +323,31 @@ def test_mended_labels_are_held_against_the_truth(tmp_path: Path) -> None:
     cost = (tmp_path / "out/tables/cost.md").read_text()
     assert "1.00" in cost
     assert "confident_learning" in cost
+
+
+def test_some_runs_only(tmp_path: Path, maskmend: Maskmend) -> None:
+    """A slice runs what its patterns fit, and keeps what was run; a pattern that fits nothing is refused."""
+    line = ["bench", plan_at(tmp_path), "-o", tmp_path / "out", "--jobs", "0", "--device", "cpu"]
+    refused(
+        maskmend(*line, "--only", "disks/S_Q/*"), "--only 'disks/S_Q/*' fits no run", "disks/none/truth/unet seed 0"
+    )
+    assert not (tmp_path / "out").exists()
+    assert "1 of 3 runs are done" in maskmend(*line, "--only", "*/truth/*").output
+    assert set(runs_in(tmp_path)) == {"truth"}
+    assert "2 of 3 runs are done, 1 of them before" in maskmend(*line, "--only", "disks/S_R/supervised/*").output
+    assert {score.method for score in read(tmp_path / "out/scores.csv")} == {"truth", "supervised"}
+    assert "3 of 3 runs are done, 2 of them before" in maskmend(*line).output
+
+
+def test_passes_are_counted_without_what_measures(tmp_path: Path) -> None:
+    """One network, two, and a teacher that is asked once for each row."""
+    rows = {"supervised": None, "two": {"method": "supervised", "words": ["method.networks=2"]}, "mean_teacher": None}
+    bench(plan_at(tmp_path, methods=rows), tmp_path / "out", jobs=0, device="cpu")
+    done = {name: json.loads((path / "done.json").read_text()) for name, path in runs_in(tmp_path).items()}
+    assert {name: told["passes"] for name, told in done.items()} == {
+        "supervised": [1.0, 0.0], "two": [2.0, 0.0], "mean_teacher": [1.0, 0.75],
+    }  # fmt: skip
+    assert done["two"]["predicts_with"] == 2
+    cost = (tmp_path / "out/tables/cost.md").read_text()
+    assert "2.00 + 0.00" in cost
+    assert "all runs, h" in cost

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .compare import Options, Row, row_name
@@ -13,16 +13,22 @@ from .statistics import over_seeds
 
 About = Mapping[str, Any]
 """What ``run.json`` and ``done.json`` of a run that ended well hold."""
+PASSES = "passes: learnt from + looked at"
 UNKNOWN = ("not known", "not known", "")
 """How right labels are, and what was gained, where nobody knows the true ones."""
 
 
 def cost_table(runs: Iterable[About], options: Options) -> Table:
-    """Seconds of training, without validation, and milliseconds for one patch, of each method on each data set."""
+    """What each method costs on each data set: seconds of training, without validation; passes through its networks;
+    milliseconds for one patch; and hours of all its runs."""
+    once = {str(run["key"]): run for run in runs}.values()  # a run may stand under several noises
     groups: dict[tuple[str, Row], list[About]] = {}
-    for run in runs:
+    hours: dict[tuple[str, Row], float] = {}
+    for run in once:
+        place = (run["dataset"], _row(run))
+        hours[place] = hours.get(place, 0.0) + run["seconds"] / 3600
         if run.get("training_seconds") is not None:
-            groups.setdefault((run["dataset"], _row(run)), []).append(run)
+            groups.setdefault(place, []).append(run)
     seconds = {place: over_seeds([run["training_seconds"] for run in found]) for place, found in groups.items()}
     references = {(place, row.network): seconds[place, row] for place, row in groups if row.method == options.reference}
     rows = []
@@ -31,21 +37,30 @@ def cost_table(runs: Iterable[About], options: Options) -> Table:
         beside = references.get((dataset, row.network))
         rows.append((
             dataset, row_name(row, network=True), str(spread.n), f"{spread.mean:.1f}" + _plus_minus(spread.sd),
-            f"{spread.mean / beside.mean:.2f}" if beside and beside.mean else "",
+            f"{spread.mean / beside.mean:.2f}" if beside and beside.mean else "", _passes(found),
             f"{min(run['prediction_ms'] for run in found):.1f}", str(max(run["predicts_with"] for run in found)),
             ", ".join(sorted({str(run["device"]) for run in found})),
             str(max(map(int, memory))) if (memory := [m for run in found if (m := run.get("memory_mib"))]) else "",
+            f"{hours[dataset, row]:.2f}",
         ))  # fmt: skip
     columns = (
-        "data set", "row", "runs", "training, s: mean ± sd over runs", f"training, × {options.reference}",
+        "data set", "row", "runs", "training, s: mean ± sd over runs", f"training, × {options.reference}", PASSES,
         "prediction of a patch, ms: fastest", "networks that predict", "device",
-        "GPU memory, MiB: largest",
+        "GPU memory, MiB: largest", "all runs, h",
     )  # fmt: skip
     legend = (
         "wall time: compare it only where runs ran one at a time, on one machine that did nothing else",
-        "runs that were killed and went on are left out",
+        "passes of one row of one step through networks: with gradients, which are learnt from, + without",
+        f"hours: {sum(hours.values()):.1f} of all runs together, with what is measured; of runs that were killed and "
+        "went on, since they went on; all else leaves these out",
     )
     return Table("What it cost", columns, tuple(rows), legend).kept()
+
+
+def _passes(found: Sequence[About]) -> str:
+    """Means over runs; "" of runs that did not count them."""
+    known = [run["passes"] for run in found if run.get("passes")]
+    return " + ".join(f"{sum(each) / len(each):.2f}" for each in zip(*known, strict=True))
 
 
 def labels_table(runs: Iterable[About]) -> Table:
@@ -64,6 +79,7 @@ def labels_table(runs: Iterable[About]) -> Table:
     legend = (
         "Dice in percent on the training grid, a mean over the cases that were not given as clean; ± over runs",
         "methods that refine labels within a step only, and keep none, are not here",
+        *(["not known: nothing says what the true masks are"] if any(UNKNOWN[0] in row for row in rows) else []),
     )
     return Table("How right the training labels are", columns, tuple(rows), legend)
 

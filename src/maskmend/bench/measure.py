@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..data.dataset import Case
 from ..data.formats import replacing
@@ -144,6 +145,35 @@ def of_prediction(fit: Fit, plan: Plan, times: int = 3) -> dict[str, float]:
     for hook in hooks:
         hook.remove()
     return {"predicts_with": len(asked), "prediction_ms": round(1000 * min(seconds), 3)}
+
+
+class Passes:
+    """How often the networks of a method are asked in training, in pixels: with gradients, and without."""
+
+    def __init__(self, method: Method) -> None:
+        self.pixels = {True: 0, False: 0}
+        for module in method.modules():
+            if isinstance(module, Network):
+                module.register_forward_hook(self._count)
+
+    def _count(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self.pixels[torch.is_grad_enabled()] += inputs[0][:, 0].numel()
+
+    def uncounted(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        """``work`` that is no training."""
+
+        def quiet(*args: Any) -> Any:
+            before = dict(self.pixels)
+            found = work(*args)
+            self.pixels = before
+            return found
+
+        return quiet
+
+    def of(self, fit: Fit, plan: Plan) -> list[float]:
+        """Passes with gradients, and without, for one row of one step."""
+        pixels = fit.done * sum(fit.train.batch.values()) * math.prod(plan.patch)
+        return [round(self.pixels[learnt] / pixels, 3) for learnt in (True, False)]
 
 
 class Stopwatch:

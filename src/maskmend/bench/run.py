@@ -33,7 +33,7 @@ from ..runs.folder import build_method, check_size, write_run
 from ..runs.train import make_fit
 from ..texts import read_rows
 from .keys import Run
-from .measure import Stopwatch, check_slices, of_labels, of_prediction, write_measured
+from .measure import Passes, Stopwatch, check_slices, of_labels, of_prediction, write_measured
 from .measures import DICE
 from .scores import Checkpoint, Score
 from .truth import true_dataset
@@ -72,10 +72,12 @@ def _train(run: Run) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats()
     fit, validation = _fit(run, world)
     steps = len(fit.data.schedule(run.seed, 0, run.config.train.batch, run.config.train.steps))
-    validating = Stopwatch(when_due(fit, validation, steps, run))
+    passes = Passes(fit.method)
+    validating = Stopwatch(passes.uncounted(when_due(fit, validation, steps, run)))
     fit.validate, fit.against, training = validating, "the true masks", Stopwatch(fit.run)
     begun = (run.folder / "last.ckpt").exists()
     training()
+    told = None if begun else passes.of(fit, validation.plan)
     write_measured(run, fit.method, validation, "last")
     best = checkpoint.load(run.folder / "best.ckpt", run.config.method_name)
     if best["done"] == fit.done:
@@ -91,6 +93,7 @@ def _train(run: Run) -> dict[str, Any]:
         "device": str(world.device),
         "memory_mib": torch.cuda.max_memory_allocated() >> 20 if world.device.type == "cuda" else None,
         "training_seconds": None if begun else round(training.seconds - validating.seconds, 3),
+        "passes": told,
         **of_prediction(fit, validation.plan),
         **of_labels(run, fit),
     }

@@ -34,9 +34,12 @@ def bench(
     engine: Annotated[Literal["local", "ray", "slurm"], typer.Option(help="KEY=VALUE are its options.")] = "local",
     device: DeviceOption = "auto",
     retry: Annotated[bool, typer.Option("--retry", help="Also run again what failed before.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Only runs of such names: 'lungs/S_R/*', '*seed 0'.")
+    ] = None,
 ) -> None:
     """Compare methods under one protocol. The same command again does what is missing."""
     from ..verbs.bench import bench
 
     asked = dict(map(pair, options or []))
-    raise typer.Exit(bench(plan, output, jobs, engine, device, retry=retry, options=asked).tell(show))
+    raise typer.Exit(bench(plan, output, jobs, engine, device, retry=retry, only=only or (), options=asked).tell(show))

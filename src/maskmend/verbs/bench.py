@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,6 +56,7 @@ def bench(
     device: str = "auto",
     *,
     retry: bool = False,
+    only: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
 ) -> BenchSummary:
     """Run what is missing of a plan, measure it on true masks, and write scores and tables.
@@ -66,6 +68,7 @@ def bench(
         engine: local, ray or slurm.
         device: auto, cpu or cuda.
         retry: run again what failed before.
+        only: of the runs whose names one of these patterns fits, such as "lungs/S_R/*" or "*seed 0", what is missing.
         options: of the engine, such as slurm_partition.
 
     Raises:
@@ -77,22 +80,25 @@ def bench(
     check_data(grid)
     check_folder(output)
     with hold(output):
-        return _bench(grid, output, retry, partial(execute, engine=engine, jobs=jobs, device=device, options=options))
+        return _bench(
+            grid, output, retry, only, partial(execute, engine=engine, jobs=jobs, device=device, options=options)
+        )
 
 
 def _bench(
-    grid: BenchPlan, output: Path, retry: bool, execute: Callable[[Sequence[Run]], dict[str, str]]
+    grid: BenchPlan, output: Path, retry: bool, only: Sequence[str], execute: Callable[[Sequence[Run]], dict[str, str]]
 ) -> BenchSummary:
     """The same, in a folder that is held."""
     with _undone_if_refused(output):
         with replacing(output / "plan.yaml") as part:
             part.write_text(dump(_resolved(grid)), encoding="utf-8")
         runs = runs_of(grid, make_data(grid, output), output)
-        for run in runs:
+        wanted = _chosen(runs, only)
+        for run in wanted:
             forget_spoilt(run)
             if retry and (run.done() or {}).get("failed"):
                 shutil.rmtree(run.folder, ignore_errors=True)
-        missing = list({run.key: run for run in runs if run.done() is None}.values())
+        missing = list({run.key: run for run in wanted if run.done() is None}.values())
         crashed = execute(missing)
     failed = {run.key: done["failed"] for run in runs if (done := run.done()) and done["failed"]} | crashed
     _write(grid, runs, output)
@@ -100,6 +106,14 @@ def _bench(
     before = len(ended - {run.key for run in missing})
     named = tuple((run.name, failed[run.key]) for run in runs if run.key in failed)
     return BenchSummary(output, len(runs), before, len(ended) - before, named)
+
+
+def _chosen(runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
+    """The runs whose names one of the patterns fits, or all. Raises InputError for a pattern that fits none."""
+    for pattern in only:
+        if not fnmatch.filter((run.name for run in runs), pattern):
+            raise InputError(f"--only {pattern!r} fits no run of the plan; they have names such as {runs[0].name!r}.")
+    return [run for run in runs if not only or any(fnmatch.fnmatchcase(run.name, pattern) for pattern in only)]
 
 
 @contextmanager
