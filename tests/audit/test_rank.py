@@ -1,10 +1,9 @@
-"""Order, hints, shares believed wrong with their intervals, and the sentences that a person is told."""
+"""Order, hints, and the sentences that a person is told."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 
 from maskmend.audit import rank
@@ -20,8 +19,8 @@ def finding(kind: str = "hole", confidence: float = 0.5, voxels: int = 3) -> Fin
     )
 
 
-def judged(doubt: float, certainty: float = 0.95, wrong: float = 0.0, voxels: int = 100) -> Judged:
-    return Judged(doubt, certainty, 0.9, {"margin": doubt / 2}, {"liver": wrong}, {"liver": voxels})
+def judged(doubt: float, certainty: float = 0.95) -> Judged:
+    return Judged(doubt, certainty, 0.9, {"margin": doubt / 2})
 
 
 def test_the_most_doubtful_comes_first_and_what_cannot_be_used_before_it() -> None:
@@ -53,26 +52,6 @@ def test_where_most_differ_only_a_judge_of_reviewed_labels_redraws(
         names, {n: judged(d) for n, d in zip(names, doubts, strict=True)}, dict.fromkeys(names, ()), kind
     )
     assert sum(row.hint == "redraw" for row in rows) == redrawn
-
-
-def test_shares_are_of_all_voxels_and_their_interval_is_over_cases() -> None:
-    every = [judged(0, wrong=w, voxels=n) for w, n in ((10, 100), (0, 300), (20, 100))]
-    share = rank.shares_wrong(every)["liver"]
-    assert share.value == pytest.approx(30 / 500)
-    assert 0 <= share.low < share.value < share.high <= 0.2
-    alike = rank.shares_wrong([judged(0, wrong=5)] * 50)["liver"]
-    assert (alike.low, alike.value, alike.high) == pytest.approx((0.05, 0.05, 0.05))
-    assert rank.shares_wrong([]) == {}
-
-
-def test_the_interval_covers_the_share() -> None:
-    """Cases drawn with a share of .1: 95 % intervals hold it in about 95 of 100 data sets."""
-    rng, held = np.random.default_rng(0), 0
-    for seed in range(100):
-        every = [judged(0, wrong=float(w)) for w in rng.gamma(2, 5, 40)]
-        share = rank.shares_wrong(every, seed)["liver"]
-        held += share.low <= 0.1 <= share.high
-    assert 85 <= held <= 100
 
 
 def said(doubts: Sequence[float], certainty: float = 0.95, more: int = 0) -> str:

@@ -111,7 +111,7 @@ def test_the_head_says_who_judged_how_much_is_wrong_and_what_to_do(tmp_path: Pat
     assert "1 of them are judged by the folds of nnU-Net. None had learnt from the case it judged." in text
     assert "Dice of 0.88" in text
     assert "--cross" not in text
-    for words in ("Look here.", "12 %", "10 % to 17 %", "method.tau=0.12", "drawn where nothing is", "not drawn"):
+    for words in ("Look here.", "12 %", "10 % to 17 %", "drawn where nothing is", "not drawn"):
         assert words in text
 
 

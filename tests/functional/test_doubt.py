@@ -31,9 +31,10 @@ def test_by_hand() -> None:
     assert doubt.margin(prob, label).item() == pytest.approx(4 * (0.8 - 0.2) / 8)
     expected = np.tile(np.sqrt(0.3) * np.array([0.1, 0.8, 0.1, 0.0]), (4, 1))
     np.testing.assert_allclose(doubt.voxels(prob, label)[0], expected, atol=1e-6)
-    wrong, voxels = doubt.wrong(prob, label)
-    np.testing.assert_allclose(wrong, [[4 * 0.6, 4 * 0.6]], atol=1e-6)
-    assert voxels.tolist() == [[12, 8]]
+    wrong = doubt.wrong(prob, label)
+    np.testing.assert_allclose(wrong.believed, [[4 * 0.6, 0]], atol=1e-6)
+    np.testing.assert_allclose(wrong.unsure, [[4 * 0.3, 4 * 0.1]], atol=1e-6)
+    assert (wrong.given.tolist(), wrong.other.tolist(), wrong.gained.tolist()) == ([[12, 4]], [[4, 0]], [[0, 4]])
 
 
 @pytest.mark.parametrize("name", ["softmin", "num_pixel_issues"])

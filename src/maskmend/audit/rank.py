@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..functional.doubt import CUT, redraw, usual
+from ..functional.doubt import CUT, Wrong, redraw, usual
 from .edges import Offset
-from .store import Doubted, Finding, Judge, Row, Share, spoken
+from .store import Doubted, Finding, Judge, Row, spoken
 
 Hint = Literal["redraw", "review", "fine", "reviewed"]
 LIKELY = 0.5
@@ -25,6 +24,8 @@ LOST = 0.2
 """Mean Dice with the labels, below which networks learnt nothing of them: empty masks are sure of themselves too."""
 AT_RANDOM = 8
 """Cases to review where all may err the same way."""
+LEAST_CASES = 8
+"""Cases that a judge must have seen, before it is believed how much of all is wrong."""
 DRAWS = 1000
 LEAST = 5
 """Differing cases of a hundred that even careful labels have."""
@@ -35,15 +36,14 @@ class Judged:
     """What a judge says of one label.
 
     scores: name -> higher is worse. certainty: the Dice it expects of its own mask. dice: of its mask with the label.
-    wrong, voxels: name of a class -> voxels of it believed wrong, and those that are of it, given or drawn.
+    wrong: voxels of each class believed wrong, (1, K).
     """
 
     doubt: float
     certainty: float
     dice: float
     scores: Mapping[str, float] = field(default_factory=dict)
-    wrong: Mapping[str, float] = field(default_factory=dict)
-    voxels: Mapping[str, int] = field(default_factory=dict)
+    wrong: Wrong | None = None
 
 
 def suspicion(found: Sequence[Doubted | Finding]) -> float:
@@ -110,29 +110,10 @@ def _row(case: str, rank: int, doubt: float | None, cut: float, judged: Judged |
 # --- the data set -----------------------------------------------------------------------------------------------------
 
 
-def shares_wrong(judged: Sequence[Judged], seed: int = 0) -> dict[str, Share]:
-    """Of each class, the share of its voxels believed wrong (tau), with a 95 % bootstrap interval over cases."""
-    classes = list(dict.fromkeys(name for each in judged for name in each.voxels))
-    draws = np.random.default_rng(seed).integers(0, len(judged), (DRAWS, len(judged))) if judged else None
-    found = {}
-    for name in classes:
-        wrong = np.array([each.wrong.get(name, 0.0) for each in judged])
-        voxels = np.array([each.voxels.get(name, 0) for each in judged], float)
-        assert draws is not None
-        values = _ratio(wrong[draws].sum(1), voxels[draws].sum(1))
-        low, high = np.quantile(values, [0.025, 0.975])
-        found[name] = Share(value=float(_ratio(wrong.sum(), voxels.sum())), low=float(low), high=float(high))
-    return found
-
-
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.minimum(np.asarray(part) / np.maximum(whole, 1), 1.0)
-
-
 def looks_clean(judged: Sequence[Judged], judges: Sequence[Judge] = ()) -> bool:
     """Whether no more labels differ from what the judge expects than of careful raters: at most ``LEAST`` of 100. One
     that is not sure of its own masks, or may have learnt the labels, cannot tell."""
-    if not judged or weak(judged) or lost(judged) or any(map(_learnt, judges)):
+    if not judged or weak(judged) or lost(judged) or any(map(learnt, judges)):
         return False
     return sum(each.doubt > CUT for each in judged) <= LEAST / 100 * len(judged)
 
@@ -226,7 +207,7 @@ def _of_judges(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[J
     if len(judged) < len(rows):
         said.append(f"{counted(len(rows) - len(judged), 'mask')} had no judge, and only checks speak of them.")
     for judge in judges:
-        if _learnt(judge):
+        if learnt(judge):
             said.append(
                 f"{judge.paths[0]} agrees with the given masks almost everywhere (Dice {judge.dice:.3f}): it may have "
                 "learnt them, and then says nothing of their errors."
@@ -234,7 +215,7 @@ def _of_judges(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[J
     return said
 
 
-def _learnt(judge: Judge) -> bool:
+def learnt(judge: Judge) -> bool:
     """Whether predictions that somebody gave agree with the labels as only those do that learnt them."""
     return judge.kind == "predictions" and (judge.dice or 0) > 0.99
 

@@ -89,16 +89,19 @@ class Judge(Record):
 
 
 class Share(Record):
-    """Of the voxels of a class, the share believed wrong, with a bootstrap interval over cases."""
+    """Of the voxels given a class, or of all, the share believed wrong (tau), and its interval, which also holds the
+    judge's own error. unknown: why no judge can know it; empty where one can."""
 
     value: float
     low: float
     high: float
+    unknown: str = ""
 
 
 class About(Record):
     """``audit.json``. labels: name -> value, background first. files: case -> sha256 of its given label and of each
-    image. sentences: the data set as a whole, as a person is told."""
+    image. tau: of the voxels given each class, tau_image: of all, the share believed wrong. sentences: the data set as
+    a whole, as a person is told."""
 
     format: int = FORMAT
     maskmend: str
@@ -112,6 +115,7 @@ class About(Record):
     tolerance_mm: float | None = None
     settings: Mapping[str, Any] = {}
     tau: Mapping[str, Share] = {}
+    tau_image: Share | None = None
     looks_clean: bool | None = None
     edges_mm: Mapping[str, float] = {}
     reviewed: tuple[str, ...] = ()

@@ -170,10 +170,13 @@ def _counts(audit: Audit) -> str:
 
 def _shares(tau: Mapping[str, Share]) -> str:
     """The share of each class that is believed wrong; many classes stand in a table that opens."""
-    rows = [(spoken(name), percent(s.value), f"{percent(s.low)} to {percent(s.high)}", f"method.tau={s.value:.2g}")
-            for name, s in tau.items()]  # fmt: skip
-    words = "How much of each class is believed wrong"
-    table = html.table(("class", "share", "95 % interval", "to train with"), rows, (1, 2))
+    rows = [
+        (spoken(name), *((f"not known: {s.unknown}", "") if s.unknown else
+         (percent(s.value), f"{percent(s.low)} to {percent(s.high)}")))
+        for name, s in tau.items()
+    ]  # fmt: skip
+    words = "How much of what is drawn as each class is believed wrong"
+    table = html.table(("class", "share", "interval"), rows, (1, 2))
     return html.opening(words, table) if len(tau) > NAMED else html.text(words, "h2") + table
 
 

@@ -26,7 +26,7 @@ from ..data.scratch import scratch
 from ..functional import doubt as doubts
 from ..metrics import dice, mean_sd, overlap
 from ..progress import track
-from . import rank, store
+from . import rank, store, tau
 from .checks import Look, given_label, look_at, read_given, whole_class
 from .edges import Offset, Profiles
 from .findings import by_model
@@ -183,18 +183,17 @@ def judge(
     box = around(doubted) if doubted.any() else tuple(slice(0, 1) for _ in label.shape)
     p = torch.from_numpy(np.ascontiguousarray(prob[(slice(None), *box)])).unsqueeze(0)
     y = torch.from_numpy(label[box].astype(np.int64)).unsqueeze(0)
-    (wrong,), (voxels,) = doubts.wrong(p, y)
     scores = {name: float(getattr(doubts, name)(p, y)) for name in ("margin", "softmin", "cross_entropy", "certainty")}
     agreement = [dice(c) for c in overlap(mask[box], label[box], range(1, len(prob))).values() if not c.empty]
-    names, doubt = store.class_names(labels), np.zeros(label.shape, np.uint8)
+    doubt, wrong = np.zeros(label.shape, np.uint8), doubts.wrong(p, y)
+    wrong.given[0, 0] += (label == 0).sum() - (y == 0).sum().item()  # beyond the box, where nothing is wrong
     doubt[box] = np.rint(255 * doubts.voxels(p, y)[0].numpy())
     verdict = Judged(
         doubt=float(doubts.regret(p, y)),
         certainty=scores["certainty"],
         dice=mean_sd(agreement)[0] if agreement else 1.0,
         scores=scores | ({"spread": spread} if spread is not None else {}),
-        wrong={names[k]: float(wrong[k]) for k in range(1, len(prob))},
-        voxels={names[k]: int(voxels[k]) for k in range(1, len(prob))},
+        wrong=wrong,
     )
     return verdict, {"predicted": mask, "doubt": doubt}
 
@@ -219,9 +218,13 @@ def _whole(
                 dice=float(np.mean([judged[case].dice for case in seen])) if seen else None,
             )
         )
+    names = list(store.class_names(asked.dataset.labels).values())
+    image, by_class = tau.told(every, names, judges, offsets)
+    dims = max((len(look.shape) for look in asked.looks.values() if not look.broken), default=2)
     return {
         "judges": tuple(judges),
-        "tau": rank.shares_wrong(every),
+        "tau": by_class,
+        "tau_image": image,
         "looks_clean": rank.looks_clean(rest, judges) if rest else None,
         "edges_mm": {name: offset.mm for name, offset in offsets.items()},
         "sentences": (
@@ -230,6 +233,7 @@ def _whole(
             *asked.said,
             *rank.of_edges(offsets, [row.case for row in rows], _known_mm(asked), bool(asked.reviewed)),
             *rank.sentences(rows, judged, judges),
+            *tau.sentences(image, by_class, dims),
             *rank.of_test(sum(case.reference is not None for case in asked.dataset.test)),
         ),
     }
