@@ -15,11 +15,12 @@ from ..data.formats import Picture
 from ..data.layout import nearest
 from ..errors import InputError
 from ..functional.rng import case_rng
-from ..noise import NOISES, Kind, Noise, apply, draw
+from ..noise import NOISES, Kind, Noise, Random, apply, draw
+from ..noise.mixture import Mixture
 from ..noise.raters import RandomRater
 from ..types import IGNORE
 
-KINDS: dict[str, type[Kind]] = {**NOISES, RandomRater.name: RandomRater}
+KINDS: dict[str, type[Kind]] = {**NOISES, Mixture.name: Mixture, RandomRater.name: RandomRater}
 """All that ``simulate`` can do, by name."""
 
 Worse = tuple[NDArray[Any], dict[str, Any]]
@@ -35,14 +36,28 @@ def corrupter(noise: Kind, source: Dataset, seed: int) -> Corrupt:
     """
     if isinstance(noise, Noise):
         return partial(_by_noise, noise=noise, source=source, seed=seed)
+    if isinstance(noise, Mixture):
+        return partial(_by_one_of, mixture=noise, source=source, seed=seed)
     assert isinstance(noise, RandomRater)
     return partial(_by_rater, noise=noise, source=source, seed=seed, labels=_labels_of_raters(noise, source))
 
 
 def _by_noise(case: Case, label: Picture, *, noise: Noise, source: Dataset, seed: int) -> Worse:
+    return _spoilt(label, noise, source, case_rng(seed, case.name))
+
+
+def _by_one_of(case: Case, label: Picture, *, mixture: Mixture, source: Dataset, seed: int) -> Worse:
+    """All classes in the same way, which is told beside what was done."""
+    rng = case_rng(seed, case.name)
+    noise = mixture.choose(rng)
+    worse, done = _spoilt(label, noise, source, rng)
+    return worse, {"noise": noise.name, **done}
+
+
+def _spoilt(label: Picture, noise: Noise, source: Dataset, rng: Random) -> Worse:
     """Each class by itself; what was done is told by the name of the class."""
     spacing_mm = label.geometry.spacing_mm
-    draws = draw(label.array, noise, case_rng(seed, case.name), spacing_mm)
+    draws = draw(label.array, noise, rng, spacing_mm)
     names = {value: name for name, value in source.labels.items()}
     return apply(label.array, noise, draws, spacing_mm), {names[value]: dict(done) for value, done in draws.items()}
 
