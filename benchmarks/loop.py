@@ -55,7 +55,7 @@ WAYS = (
     "loop-random-5",
     "loop-random-20",
 )
-NOISES = ("small60", "mixed40", "all_S_R", "all_S_E", "clean")
+NOISES = ("small60", "mixed40", "all_S_R", "all_S_E", "large60", "clean")
 LOOKS = 4000
 """At cases, that the last training takes, but no more than 60 at each."""
 MOST = 60
