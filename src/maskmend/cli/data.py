@@ -61,8 +61,8 @@ def simulate(
     noise: Annotated[
         str,
         typer.Option(
-            help="Kind of noise: affine, dilate_erode, dilate_erode_area, dilate_erode_cube, markov, missing, mixture, mlb_seg, "
-            "random_rater, self_cleansing, sp_guided."
+            help="Kind of noise: affine, dilate_erode, dilate_erode_area, dilate_erode_cube, markov, missing, mixture, "
+            "mlb_seg, random_rater, self_cleansing, sp_guided."
         ),
     ],
     parameters: Words = None,
