@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from maskmend.audit.edges import FEWEST, SHELLS, Profiles, profile, verdict
+from maskmend.audit.edges import Profiles
+from maskmend.functional.edges import FEWEST, SHELLS, profile, verdict
 from maskmend.types import IGNORE
 
 LABELS = {"background": 0, "disc": 1}

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from maskmend.audit import rank
-from maskmend.audit.edges import Offset
 from maskmend.audit.rank import Judged
 from maskmend.audit.store import Finding, Judge
+from maskmend.functional.edges import Offset
 
 
 def finding(kind: str = "hole", confidence: float = 0.5, voxels: int = 3) -> Finding:

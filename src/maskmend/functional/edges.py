@@ -1,0 +1,132 @@
+"""Do image edges disagree with every mask of a class? Then all may err the same way, which networks repeat unseen.
+
+The mean appearance is taken in shells around the boundary: from shell to shell it changes most at the image's own edge.
+What differs from case to case averages out, so masks should end where the mean change over cases is largest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..types import IGNORE
+
+Floats = NDArray[np.float64]
+
+SHELLS = 16
+"""On each side of the boundary."""
+RADIUS = 50
+"""Shells in the radius of a ball of an object's size, at most; but none is thinner than a voxel."""
+FEWEST = 8
+"""Voxels of a shell, cases of a shell, and cases of a class, below which nothing is concluded."""
+FACTOR = 1.6
+"""How much more must change at another place than at the masks' boundary."""
+CLEAR = 2
+"""Shells away that this place must be at least."""
+FAINT = 0.05
+"""Change, in standard deviations of the image around the object, below which there is no edge."""
+SURE = 0.8
+"""Share of the cases whose own edge must lie on that side."""
+NEAR = 4
+"""Shells on each side that ``sharpness`` looks at."""
+FLAT = 1e-3
+"""Change, in all of them, below which there is none."""
+PLACE = np.arange(1 - SHELLS, SHELLS)
+"""Where changes are, in shells from the boundary; below 0 inside."""
+NEARER = np.exp(-((PLACE / 12) ** 2) / 2)
+"""What a change counts there: an edge far away may be another object's."""
+
+
+@dataclass(frozen=True)
+class Offset:
+    """By how much the masks of a class reach beyond the image's edge, in mm, or pixels where the file knows no mm; they
+    end before it where that is negative. sure: share of the cases that say so by themselves."""
+
+    mm: float
+    sure: float
+
+
+def thickness(volume: float, dims: int, finest: float) -> float:
+    """How thick the shells around objects of such a volume are, in its unit of length; none thinner than ``finest``."""
+    radius = (volume / np.pi) ** 0.5 if dims == 2 else (volume * 0.75 / np.pi) ** (1 / 3)
+    return float(max(finest, radius / RADIUS))
+
+
+def profile(
+    image: NDArray[Any], label: NDArray[Any], value: int, spacing_mm: Sequence[float], step_mm: float
+) -> Floats:
+    """Change of the mean appearance from shell to shell, from inside out, (C, 2 SHELLS - 1): the middle one is that at
+    the boundary. NaN where a shell has hardly a voxel.
+
+    image: (C, *S), label: (*S), IGNORE where nobody annotated. step_mm: how thick a shell is.
+    """
+    import edt
+    from scipy.ndimage import find_objects
+
+    changes = np.full((len(image), 2 * SHELLS - 1), np.nan)
+    mask = label == value
+    if not mask.any() or mask.all():
+        return changes
+    reach = [int(np.ceil(SHELLS * step_mm / step)) + 1 for step in spacing_mm]
+    around = find_objects(mask.astype(np.int8))[0]
+    box = tuple(slice(max(0, s.start - r), s.stop + r) for s, r in zip(around, reach, strict=True))
+    mask, known = np.ascontiguousarray(mask[box]), label[box] != IGNORE
+    half, size = min(spacing_mm) / 2, tuple(map(float, spacing_mm))
+    inside, outside = ((edt.edt(side, anisotropy=size) - half) / step_mm for side in (mask, ~mask))
+    shell = np.where(mask, -1 - np.floor(inside), np.floor(outside)).astype(np.int64) + SHELLS
+    seen = known & (shell >= 0) & (shell < 2 * SHELLS)
+    number = shell[seen]
+    look = image[(slice(None), *box)][:, seen].astype(np.float64)
+    look = (look - look.mean(1, keepdims=True)) / look.std(1, keepdims=True).clip(1e-6)
+    voxels = np.bincount(number, minlength=2 * SHELLS)
+    mean = np.stack([np.bincount(number, channel, 2 * SHELLS) for channel in look]) / voxels.clip(1)
+    mean[:, voxels < FEWEST] = np.nan
+    return np.diff(mean, axis=1)
+
+
+def verdict(profiles: Sequence[Floats], step_mm: float) -> Offset | None:
+    """Where the edge is that the cases share, if it is clearly not where the masks end.
+
+    profiles: of one class, of each case. None where masks end at an edge, and where nothing can be said: too few cases,
+    structures too small to tell shells apart, no contrast, cases that disagree.
+    """
+    if len(profiles) < FEWEST:
+        return None
+    each, mean = _shared(profiles)
+    change = _smooth(np.linalg.norm(mean, axis=0) / len(mean) ** 0.5)
+    best = int((change * NEARER).argmax())
+    if abs(PLACE[best]) < CLEAR or change[best] * NEARER[best] < max(FACTOR * change[SHELLS - 1], FAINT):
+        return None
+    alike = _smooth(np.einsum("ncd,c->nd", each, mean[:, best]))  # how each case changes as the mean does there
+    own = PLACE[(alike * NEARER).argmax(1)]
+    sure = float((own * np.sign(PLACE[best]) >= CLEAR).mean())
+    return Offset(mm=float(-PLACE[best] * step_mm), sure=sure) if sure >= SURE else None
+
+
+def sharpness(profiles: Sequence[Floats]) -> float:
+    """How much of the change of appearance that cases share lies at the boundaries of these masks themselves, times its
+    share of the change within ``NEAR`` shells: highest for masks that end where images change. 0 where nothing does."""
+    _, mean = _shared(profiles)
+    change = np.linalg.norm(mean, axis=0) / len(mean) ** 0.5
+    near = change[SHELLS - 1 - NEAR : SHELLS + NEAR]
+    return float(near[NEAR] ** 2 / max(near.sum(), FLAT))
+
+
+def _shared(profiles: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """Profiles (N, C, D), 0 where not known, and their mean (C, D), 0 where few cases know it."""
+    each = np.stack(profiles)
+    known = np.isfinite(each).all(1, keepdims=True)
+    number = known.sum(0)
+    each = np.where(known, each, 0)
+    return each, np.where(number >= max(FEWEST, len(each) / 2), each.sum(0) / number.clip(1), 0)
+
+
+def _smooth(change: Floats) -> Floats:
+    """(…, D), each with half of its neighbours."""
+    wide = np.pad(change, [(0, 0)] * (change.ndim - 1) + [(1, 1)])
+    found: Floats = (wide[..., :-2] + 2 * change + wide[..., 2:]) / 4
+    return found
