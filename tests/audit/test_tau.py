@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from maskmend.audit import tau
-from maskmend.audit.edges import Offset
 from maskmend.audit.rank import Judged
 from maskmend.audit.store import Judge, Share
 from maskmend.functional import doubt
+from maskmend.functional.edges import Offset
 from maskmend.functional.losses import one_hot
 from maskmend.types import IGNORE
 
@@ -130,6 +130,6 @@ def test_nothing_judged_is_nothing_told() -> None:
 def test_sentences() -> None:
     known, not_known = Share(value=0.05, low=0.01, high=0.2), Share(value=0.1, low=0, high=0.3, unknown="the sun shone")
     assert tau.sentences(known, {"background": known, "2": not_known}, 3) == [
-        "Believed wrong: 5.0 % of all voxels (1.0 % to 20 %), 5.0 % of those of background (1.0 % to 20 %).",
+        "Believed wrong: 5.0 % (1.0 % to 20 %) of all voxels, 5.0 % (1.0 % to 20 %) of those of background.",
         "How much of those of class 2 is wrong is not known: the sun shone.",
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..functional.doubt import redraw, usual
-from .edges import Offset
+from ..functional.edges import Offset
 from .rank import DRAWS, LEAST_CASES, Judged, learnt, listed, lost, percent, weak
 from .store import Judge, Share, spoken
 
@@ -102,17 +102,18 @@ def _torn(judged: Sequence[Judged], k: int) -> str:
     )
 
 
+def spread(share: Share) -> str:
+    """ "4.4 % (1.8 % to 13 %)"."""
+    return f"{percent(share.value)} ({percent(share.low)} to {percent(share.high)})"
+
+
 def sentences(image: Share | None, by_class: Mapping[str, Share], dims: int) -> list[str]:
     """What a person is told: the shares that are known, and why the others are not."""
     if image is None:
         return []
     noun = "pixels" if dims == 2 else "voxels"
     every = {f"all {noun}": image} | {f"those of {spoken(name)}": share for name, share in by_class.items()}
-    known = [
-        f"{percent(s.value)} of {name} ({percent(s.low)} to {percent(s.high)})"
-        for name, s in every.items()
-        if not s.unknown
-    ]
+    known = [f"{spread(share)} of {name}" for name, share in every.items() if not share.unknown]
     said = [f"Believed wrong: {listed(known)}."] if known else []
     for why in dict.fromkeys(share.unknown for share in every.values() if share.unknown):
         whose = [name for name, share in every.items() if share.unknown == why]

@@ -35,6 +35,7 @@ def train(
         str | None,
         typer.Option(metavar="PARAMETER", help="First find this parameter by short trainings: tau of gsd_net, say."),
     ] = None,
+    audit: Annotated[Path | None, typer.Option(metavar="AUDIT", help="Take tau from this audit of DATASET.")] = None,
     candidates: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Values that the search tries; else the method's own.")
     ] = None,
@@ -45,9 +46,9 @@ def train(
     """Train a model on masks that are partly wrong."""
     from ..verbs.train import train
 
-    words = overrides or []
     asked: dict[str, Any] = {"method": method, "config": config, "resume": resume, "device": device}
     asked["fast_dev_run"] = fast_dev_run
+    words = [*(overrides or []), *_from_audit(audit, dataset, output, overrides or [], search, asked)]
     if search is None and (candidates, search_epochs) != (None, None):
         raise InputError("--candidates and --search-epochs are of a search; add --search PARAMETER, or leave them out.")
     if search is not None:
@@ -57,8 +58,22 @@ def train(
         found = find(dataset, output, search, overrides=words, candidates=tried, epochs=search_epochs, **asked)
         show(found.table())
         words = [*words, found.word]
-    result = train(dataset, output, overrides=words, **asked)
-    show(result.table())
+    show(train(dataset, output, overrides=words, **asked).table())
+
+
+def _from_audit(
+    audit: Path | None, dataset: Path, output: Path, words: list[str], search: str | None, asked: dict[str, Any]
+) -> list[str]:
+    """The setting that the audit, if any, tells."""
+    from ..verbs.train import begun, tau_of
+
+    if audit is None:
+        return []
+    if search == "tau":
+        raise InputError("--search tau and --audit both tell the share of wrong pixels; leave one out.")
+    taken = tau_of(audit, dataset, asked["method"], asked["config"] or begun(output, asked["resume"]), words)
+    show(taken.table())
+    return [taken.word]
 
 
 @app.command(cls=Verb, epilog="Example: maskmend predict RUN scans/ -o OUT --mirror")
@@ -133,8 +148,15 @@ def methods(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="Show everything about this one.", show_default=False)
     ] = None,
+    advise: Annotated[
+        Path | None,
+        typer.Option(metavar="DATASET|AUDIT", help="Name the method for this data set, or after this audit, and why."),
+    ] = None,
 ) -> None:
     """List the methods, or one with its paper, needs and parameters."""
+    from ..verbs.methods import advise as advised
     from ..verbs.methods import methods
 
-    show(methods(name).table())
+    if advise is not None and name is not None:
+        raise InputError(f"{name} and --advise: one shows a method, the other names one; leave one out.")
+    show(methods(name).table() if advise is None else advised(advise).table())

@@ -12,6 +12,7 @@ import torch
 
 from .. import config as configs
 from ..audit import run
+from ..audit.advice import of_audit
 from ..audit.calibrated import calibrated
 from ..audit.checks import Look, given_label
 from ..audit.cross import CrossConfig, Crossing
@@ -59,6 +60,7 @@ class AuditSummary:
         folder = shlex.quote(str(self.audit.folder))
         lines.append(f"Look: {self.report}")
         lines.append(f"Next: maskmend {f'mend {folder} -o DATASET' if few_left(rows) else f'review {folder}'}")
+        lines.append(f"To train with: {of_audit(self.audit).line}")
         return "\n".join(lines)
 
     def _worst(self, case: str) -> str:
