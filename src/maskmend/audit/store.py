@@ -80,7 +80,7 @@ class Audit:
         there = {case.name: case for case in self.dataset.train if case.label is not None}
         gone = next((row.case for row in self.rows if row.case not in there), None)
         if gone is not None:
-            raise InputError(f"{self.about.dataset} holds no label of {gone} any more; put it back, or {AGAIN}.")
+            raise InputError(f"{self.about.dataset} holds no mask of {gone} any more; put it back, or {AGAIN}.")
         return {row.case: there[row.case] for row in self.rows}
 
     def file(self, room: str, case: str) -> Path:

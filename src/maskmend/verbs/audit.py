@@ -132,7 +132,7 @@ def _audit(dataset: Path, output: Path, asked: dict[str, Any], crossing: dict[st
     check_engine(crossing["engine"], crossing["options"])
     data = open_dataset(dataset, images=again or bool(asked["runs"] or asked["cross"]))
     if not any(case.label is not None for case in data.train):
-        raise InputError(f"{dataset} holds no label to audit; add labelsTr.")
+        raise InputError(f"{dataset} holds no mask to audit; add labelsTr.")
     before = _before(output, data, again)
     with hold(output):
         if before is not None and again:
