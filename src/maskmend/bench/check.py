@@ -31,7 +31,7 @@ def check(plan: BenchPlan) -> None:
     if DICE.name not in plan.metrics:
         raise InputError(f"{plan.file}: metrics must hold {DICE.name}, which chooses the best epoch; add it.")
     with_place(plan, "reported", partial(check_reported, plan))
-    if (none := plan.noises.get(NONE)) and none != NoiseSpec(reported=none.reported):
+    if (none := plan.noises.get(NONE)) and none != NoiseSpec(reported=none.reported, datasets=none.datasets):
         raise InputError(f"{plan.file}: the noise {NONE!r} is where no noise is; give noises.{NONE} another name.")
     for name, method in plan.methods.items():
         _known(plan, f"methods.{name}.datasets", method.datasets or (), plan.datasets)
