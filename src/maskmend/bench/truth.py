@@ -63,9 +63,11 @@ def check_truth(plan: BenchPlan, name: str) -> None:
 
 def cure(plan: BenchPlan, name: str) -> str:
     """What is missing where the truth is not known, and what to do: the end of a sentence."""
+    root = plan.place(str(plan.datasets[name].path))
+    beside = f"put them into {root / TRUTH}, or " if is_nnunet(root) else ""
     return (
-        f"true masks of the training cases of {name}, and nothing says which these are; put them into "
-        f"{plan.place(str(plan.datasets[name].path)) / TRUTH}, or if the given ones are right, set truth: given there"
+        f"true masks of the training cases of {name}, and nothing says which these are; {beside}set truth: given under "
+        f"datasets.{name} if the given ones are right"
     )
 
 
