@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,6 +22,7 @@ from maskmend.data.geometry import Geometry
 from maskmend.data.phantom import write_phantom
 from maskmend.errors import InputError
 from maskmend.review.simulated import simulated_review
+from maskmend.verbs.audit import AuditSummary
 
 WORDS = ["train.epochs=1", "train.steps=2", "train.batch={any: 4}", "network.width=4"]
 FLAT = Geometry((1.0, 1.0))
@@ -158,6 +160,18 @@ def test_an_audit_again_lets_the_reviewed_judge_and_keeps_what_was_spoken_of(
     for case in cases:
         truth = read_label(spoilt / "labelsTr_truth" / f"{case}{now.about.file_ending}").array
         assert (learnt[f"{case}{now.about.file_ending}"] == truth).all(), "networks learn what she left"
+
+
+def test_what_is_printed_says_what_comes_next(audited: Path) -> None:
+    made = open_audit(audited)
+    rows = tuple(row.model_copy(update={"hint": "review"}) for row in made.rows)
+    lines = AuditSummary(replace(made, rows=rows)).table().splitlines()
+    assert f"Next: maskmend review {audited}" in lines
+    assert any(rows[0].case in line and "look at it" in line for line in lines)
+    rows = tuple(row.model_copy(update={"hint": "reviewed"}) for row in rows)
+    lines = AuditSummary(replace(made, rows=rows)).table().splitlines()
+    assert f"Next: maskmend mend {audited} -o DATASET" in lines
+    assert any(rows[0].case in line and "reviewed" in line for line in lines)
 
 
 @pytest.mark.parametrize(
