@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from maskmend.audit import parts
+from maskmend.functional import doubt
 
 rng = np.random.default_rng(0)
 
@@ -41,3 +42,9 @@ def test_sizes_and_boxes() -> None:
     numbers = parts.components(np.array([[0, 1, 1, 2], [3, 0, 2, 2], [3, 3, 0, 1]]))
     assert sorted(parts.sizes(numbers).tolist()) == [0, 1, 2, 3, 3]
     assert parts.around(np.array([[0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]], bool)) == (slice(1, 3), slice(1, 3))
+
+
+def test_the_most_probable_class_is_the_first_of_equal_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    prob = np.random.default_rng(0).integers(0, 3, (4, 7, 5, 6)).astype(np.float32)  # with many ties
+    monkeypatch.setattr(doubt, "BLOCK", 60)
+    np.testing.assert_array_equal(parts.mask_of(prob), prob.argmax(0))

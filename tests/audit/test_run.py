@@ -14,6 +14,7 @@ from maskmend.data.formats import read_label
 from maskmend.data.phantom import write_phantom
 from maskmend.data.scratch import HOST
 from maskmend.errors import InputError
+from maskmend.functional import doubt
 
 
 @pytest.fixture
@@ -74,6 +75,19 @@ def test_of_an_earlier_judge_nothing_is_left(data: Dataset, tmp_path: Path) -> N
     audit(data.root, tmp_path / "audit")
     once = audit(data.root, tmp_path / "once").audit.folder
     assert left(tmp_path / "audit").keys() == left(once).keys()
+
+
+def test_block_by_block_an_audit_is_the_same(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = predicted(data, tmp_path / "P", 1)
+    whole = audit(data.root, tmp_path / "whole", predictions=[given]).audit
+    monkeypatch.setattr(doubt, "BLOCK", 70)
+    parts = audit(data.root, tmp_path / "parts", predictions=[given]).audit
+    for room in ("findings", "numbers", "suggestions", "predicted"):
+        assert left(parts.folder / room) == left(whole.folder / room) != {}
+    for one, other in zip(parts.rows, whole.rows, strict=True):
+        assert (one.case, one.hint) == (other.case, other.hint)
+        assert dict(one.scores) == pytest.approx(dict(other.scores), rel=1e-4)
+        np.testing.assert_array_equal(parts.doubt(one.case), whole.doubt(one.case))
 
 
 def test_what_a_killed_audit_left_is_no_hindrance(data: Dataset, tmp_path: Path) -> None:

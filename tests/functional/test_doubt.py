@@ -58,6 +58,24 @@ def test_issues_of_cases_read_one_at_a_time_are_those_of_all_together() -> None:
     assert streamed.min() > 0.1
 
 
+@pytest.mark.parametrize("name", SCORES)
+def test_block_by_block_is_the_same(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    prob, label = example(size=11)
+    label[:, 3, 2:5] = IGNORE
+    whole, wrong = getattr(doubt, name)(prob, label), doubt.wrong(prob, label)
+    monkeypatch.setattr(doubt, "BLOCK", 100)
+    assert len([*doubt.blocks(prob, label)]) > 4
+    torch.testing.assert_close(getattr(doubt, name)(prob, label), whole)
+    torch.testing.assert_close(vars(doubt.wrong(prob, label)), vars(wrong))
+
+
+def test_a_mask_believes_the_same_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = example(n=1, size=9)[1][0].numpy()
+    whole = doubt.from_mask(mask, 3, (2.0, 1.0))
+    monkeypatch.setattr(doubt, "BLOCK", 20)
+    np.testing.assert_array_equal(doubt.from_mask(mask, 3, (2.0, 1.0)), whole)
+
+
 def test_nothing_annotated_is_not_doubted() -> None:
     prob, label = example()
     for name in ("regret", "margin", "softmin", "cross_entropy", "voxels"):

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from ..data.dataset import Case
 from ..data.formats import Picture
-from ..functional.doubt import temperature
+from ..functional.doubt import planes, temperature
 from ..types import IGNORE
-from .sources import Array, Several, Source, mask_of
+from .parts import around, mask_of
+from .sources import Array, Several, Source
 
 CASES, VOXELS, BAND = 20, 20_000, 2
 """What a temperature is fitted on: so many cases, of each so many voxels, all within so many steps of a boundary."""
@@ -45,9 +46,11 @@ class Calibrated:
 
     def probabilities(self, case: Case, label: Picture) -> NDArray[np.float32]:
         prob = self.source.probabilities(case, label)
-        np.maximum(prob, LEAST, out=prob)
-        np.power(prob, 1 / self.temperature, out=prob)
-        prob /= prob.sum(0)
+        for part in planes(label.shape):
+            block = prob[:, part]
+            np.maximum(block, LEAST, out=block)
+            np.power(block, 1 / self.temperature, out=block)
+            block /= block.sum(0)
         return prob
 
 
@@ -80,7 +83,11 @@ def _near_boundaries(source: Source, case: Case, label: Picture) -> tuple[Array,
 
     prob = source.probabilities(case, label)
     maps, size = (label.array, mask_of(prob)), 2 * BAND + 1
-    band = np.any([maximum_filter(each, size) != minimum_filter(each, size) for each in maps], axis=0)
+    band, objects = np.zeros(label.shape, bool), (maps[0] != 0) | (maps[1] != 0)
+    if objects.any():
+        box = tuple(slice(max(0, side.start - BAND), side.stop + BAND) for side in around(objects))
+        for each in (each[box] for each in maps):
+            band[box] |= maximum_filter(each, size) != minimum_filter(each, size)
     voxels = np.flatnonzero(band & (label.array != IGNORE))
     if len(voxels) > VOXELS:
         voxels = np.random.default_rng(0).choice(voxels, VOXELS, replace=False)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..types import IGNORE
 from . import store
-from .parts import Floats, Ints, around, components, distances, groups, inscribed, neighbours, sizes
+from .parts import Floats, Ints, around, components, distances, groups, inscribed, mask_of, neighbours, sizes
 from .shift import with_shifts
 from .store import Doubted, Kind
 
@@ -51,7 +51,7 @@ def by_model(
 
     Confidence is the mean over the voxels of the probability of what is suggested less that of what is given.
     """
-    predicted = np.stack([plane.argmax(0) for plane in np.moveaxis(prob, 1, 0)]).astype(np.int16)
+    predicted = mask_of(prob)
     found = []
     for each in differences(given, predicted, labels, spacing_mm, tolerance_mm, known):
         place = np.unravel_index(each.voxels, given.shape)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..data.formats import first_line
 from ..errors import InputError
+from ..functional.doubt import planes
 from ..texts import read_object
 
 Array = NDArray[Any]
@@ -102,16 +103,18 @@ def resolved(rows: Array, regions: Regions | None, classes: int, path: Path) -> 
     if regions is not None:
         return _classes_of(rows, regions, classes)
     prob = rows.astype(np.float32, copy=False)
-    total = prob.sum(0)
-    if total.any():  # else nothing was predicted: told below
-        prob[0][total == 0] = 1
-        total[total == 0] = 1
-    worst = total.flat[np.abs(total - 1).argmax()]
-    if abs(worst - 1) > TOLERANCE:
-        raise InputError(
-            f"{path} has probabilities that sum to {worst:.6g}, not to one; save softmax over all classes."
-        )
-    prob /= total
+    for part in planes(prob.shape[1:]):
+        block = prob[:, part]
+        total = block.sum(0)
+        if high > 0:  # else nothing was predicted: told below
+            block[0][total == 0] = 1
+            total[total == 0] = 1
+        worst = total.flat[np.abs(total - 1).argmax()]
+        if abs(worst - 1) > TOLERANCE:
+            raise InputError(
+                f"{path} has probabilities that sum to {worst:.6g}, not to one; save softmax over all classes."
+            )
+        block /= total
     return prob
 
 
@@ -129,8 +132,9 @@ def _classes_of(rows: Array, regions: Regions, classes: int) -> NDArray[np.float
             if value != region.value:
                 rest -= prob[value]
         np.maximum(rest, 0, out=rest)
-    np.maximum(1 - prob[1:].sum(0), 0, out=prob[0])
-    prob /= prob.sum(0)
+    for block in (prob[:, part] for part in planes(prob.shape[1:])):
+        np.maximum(1 - block[1:].sum(0), 0, out=block[0])
+        block /= block.sum(0)
     return prob
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..functional.doubt import planes
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -34,6 +36,17 @@ def around(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
         there = np.flatnonzero(mask.any(tuple(a for a in range(mask.ndim) if a != axis)))
         sides.append(slice(int(there[0]), int(there[-1]) + 1))
     return tuple(sides)
+
+
+def mask_of(prob: NDArray[np.float32]) -> NDArray[Any]:
+    """(K, *S) -> (*S), the most probable class, of equal ones the first, in the narrowest type."""
+    mask: NDArray[Any] = np.zeros(prob.shape[1:], np.uint8 if len(prob) <= 256 else np.uint16)
+    for part in planes(mask.shape):
+        best, here = prob[0, part].copy(), mask[part]
+        for k, p in enumerate(prob[1:, part], 1):
+            here[p > best] = k
+            np.maximum(best, p, out=best)
+    return mask
 
 
 def components(mask: NDArray[Any]) -> NDArray[Any]:

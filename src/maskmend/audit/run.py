@@ -24,13 +24,14 @@ from ..data.formats import read_image
 from ..data.geometry import Geometry
 from ..data.scratch import scratch
 from ..functional import doubt as doubts
+from ..functional.edges import Offset
 from ..metrics import dice, mean_sd, overlap
 from ..progress import track
 from . import rank, store, tau
 from .checks import Look, given_label, look_at, read_given, whole_class
-from .edges import Offset, Profiles
+from .edges import Profiles
 from .findings import by_model
-from .parts import around
+from .parts import around, mask_of
 from .population import compare
 from .rank import Judged
 from .report import write_report
@@ -177,17 +178,18 @@ def judge(
 
     Only the box is looked at in which anything is given, or not quite surely background: beyond, there is no doubt.
     """
-    mask = np.stack([plane.argmax(0) for plane in np.moveaxis(prob, 1, 0)]).astype(label.dtype)
+    mask = mask_of(prob).astype(label.dtype)
     np.copyto(mask, label, where=label < 0)
     doubted = (label != 0) | (prob[0] < 1 - NOTHING)
     box = around(doubted) if doubted.any() else tuple(slice(0, 1) for _ in label.shape)
-    p = torch.from_numpy(np.ascontiguousarray(prob[(slice(None), *box)])).unsqueeze(0)
-    y = torch.from_numpy(label[box].astype(np.int64)).unsqueeze(0)
+    p, y = (torch.from_numpy(part).unsqueeze(0) for part in (prob[(slice(None), *box)], label[box]))
     scores = {name: float(getattr(doubts, name)(p, y)) for name in ("margin", "softmin", "cross_entropy", "certainty")}
     agreement = [dice(c) for c in overlap(mask[box], label[box], range(1, len(prob))).values() if not c.empty]
     doubt, wrong = np.zeros(label.shape, np.uint8), doubts.wrong(p, y)
     wrong.given[0, 0] += (label == 0).sum() - (y == 0).sum().item()  # beyond the box, where nothing is wrong
-    doubt[box] = np.rint(255 * doubts.voxels(p, y)[0].numpy())
+    for part in doubts.planes(y.shape[1:]):
+        found = doubts.voxels(p[:, :, part], y[:, part], torch.tensor([scores["margin"]]))
+        doubt[box][part] = np.rint(255 * found[0].numpy())
     verdict = Judged(
         doubt=float(doubts.regret(p, y)),
         certainty=scores["certainty"],

@@ -33,6 +33,7 @@ from ..methods import Method
 from ..metrics.overlap import dice, overlap
 from ..runs.folder import load_run, read_plan
 from ..texts import read_rows
+from .parts import mask_of
 
 Array = NDArray[Any]
 
@@ -124,12 +125,6 @@ def spread(masks: Sequence[Array], classes: int) -> float:
         for one, other in combinations(masks, 2)
     ]
     return float(np.mean([1 - np.mean(pair) if pair else 0.0 for pair in values]))
-
-
-def mask_of(prob: NDArray[np.float32]) -> Array:
-    """(K, *S) -> (*S), in the narrowest type."""
-    mask: Array = prob.argmax(0)
-    return mask.astype(np.uint8 if len(prob) <= 256 else np.uint16)
 
 
 # --- networks of ours -------------------------------------------------------------------------------------------------
