@@ -194,7 +194,9 @@ def test_ten_findings_without_the_mouse(browser: Any, pictures: tuple[Path, str]
     with watched(browser, address) as page:
         sync_api.expect(page.locator("button.start")).to_be_enabled()
         page.keyboard.press("Enter")
-        sync_api.expect(page.locator(".next")).to_have_text("Is the blue outline better than the orange one?")
+        sync_api.expect(page.locator(".next")).to_have_text(
+            "Is the suggestion (blue, dashed) better than the given mask (orange)?"
+        )
         name = page.locator("#title").inner_text()
         for key in "aruaaaruaa":
             page.keyboard.press(key)

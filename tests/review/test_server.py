@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maskmend.audit import store
 from maskmend.audit.pictures import thumbnail
 from maskmend.audit.store import Audit
 from maskmend.data.formats import read_label, write_label
@@ -301,11 +302,56 @@ def test_a_hidden_suggestion_is_not_told(tmp_path: Path) -> None:
         assert (given != suggestion).any()
         client.say("a", do="verdict", finding=found[0]["id"], verdict="refused", shown="both")
         blind = client.get("/api/summary")["blind"]
-        assert (blind["hidden"], blind["agreed_hidden"]) == (1, 1), "the first answer counts"
+        assert blind["hidden"] == [1, 1], "the first answer counts"
         client.say("a", do="undo")
         client.say("a", do="undo")
         assert not client.get("/api/case/a")["findings"][0]["hidden"], "she has seen it"
-        assert client.get("/api/summary")["blind"]["hidden"] == 1
+        assert client.get("/api/summary")["blind"]["hidden"] == [1, 1]
+
+
+def test_which_cases_are_undoubted_is_not_told(tmp_path: Path) -> None:
+    """Nothing but the filters' words tells cases apart before she is done with them."""
+    audit = make_audit(tmp_path, SHAPE)
+    doubt = {"doubt": boxes(SHAPE)}  # both were judged
+    for case in "ab":
+        store.write_case(audit.folder, audit.about, case, audit.findings(case), doubt, audit.given("a").geometry)
+    with running(audit.folder, blind=0.1) as address:
+        client = Client(audit, address)
+        for line in client.get("/api/audit")["cases"]:
+            assert set(line) == {"case", "classes", "kinds", "state", "changed", "told"}
+            assert line["told"] is None
+        small = {case: client.ask("GET", f"/api/case/{case}/thumbnail")[2] for case in "ab"}
+        assert small == {case: thumbnail(audit, case, suggesting=False) for case in "ab"}
+        assert client.ask("GET", "/api/case/b/doubt?axis=0&index=0")[0] == 404
+        client.say("b", do="done")
+        told = {line["case"]: line["told"] for line in client.get("/api/audit")["cases"]}
+        assert told == {"a": None, "b": {"doubt": 0.25, "findings": 0, "seen": 0}}
+        assert client.ask("GET", "/api/case/b/doubt?axis=0&index=0")[0] == 200
+        assert client.get("/api/summary")["blind"]["undoubted"] == [0, 1]
+    with running(audit.folder) as address:
+        assert all(line["told"] for line in Client(audit, address).get("/api/audit")["cases"])
+
+
+def test_a_case_with_findings_is_not_undoubted(client: Client) -> None:
+    rows = [row.model_copy(update={"hint": "fine"}) for row in client.audit.rows]
+    store.write_rows(client.audit.folder, rows)
+    with running(client.audit.folder, "another") as address:
+        asking = Client(client.audit, address)
+        for finding in asking.get("/api/case/a")["findings"]:
+            asking.say("a", do="verdict", finding=finding["id"], verdict="accepted")
+        asking.say("a", do="done")
+        assert asking.get("/api/summary")["blind"] is None
+
+
+def test_nothing_can_be_accepted_where_nothing_is_suggested(client: Client) -> None:
+    said = client.get("/api/case/a")["findings"][0]
+    path = client.audit.folder / "findings" / "a.json"
+    path.write_text(path.read_text().replace('"suggested": true', '"suggested": false'))
+    with running(client.audit.folder, "another") as address:
+        asking = Client(client.audit, address)
+        status, told = asking.say("a", do="verdict", finding=said["id"], verdict="accepted")
+        assert (status, told["error"]) == (422, "nothing is suggested here; draw what is right")
+        assert asking.say("a", do="verdict", finding=said["id"], verdict="refused")[0] == 200
 
 
 def test_a_label_that_changes_meanwhile_is_not_done(client: Client) -> None:

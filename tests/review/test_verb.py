@@ -73,12 +73,32 @@ def test_a_review_from_its_browser_to_its_summary(
 
     browsing(accept)
     summary = verb.review(audit.folder, reviewer="Anna B.")
-    assert (summary.done, summary.changed) == (1, 1)
+    assert (summary.done, summary.changed, summary.enough) == (1, 1, False)
     assert f"maskmend mend {audit.folder} -o" in summary.table()
+    assert "--again" not in summary.table(), "an audit of two cases cannot be judged by eight"
     assert {event.reviewer for event in read(audit.folder)} == {"Anna B."}
     assert "http://127.0.0.1:" in capsys.readouterr().err
     with hold(audit.folder):  # free again
         pass
+
+
+@pytest.mark.parametrize(
+    ("done", "enough", "changed", "there", "absent"),
+    [
+        (3, False, 1, "Review 5 more, and they can judge the rest: maskmend audit ", "Or let"),
+        (8, False, 2, "Or let those that you reviewed judge the rest: maskmend audit ", "more, and"),
+        (9, True, 2, "maskmend mend ", "--again"),
+        (9, True, 0, "nothing to mend", "maskmend"),
+    ],
+)
+def test_what_comes_next_fits_how_far_she_is(
+    tmp_path: Path, done: int, enough: bool, changed: int, there: str, absent: str
+) -> None:
+    audit = make_audit(tmp_path, SHAPE, tuple("abcdefghijkl"))
+    said = verb.ReviewSummary(audit, done, changed, "So it goes", enough).table()
+    assert there in said
+    assert absent not in said.replace(str(tmp_path), "")
+    assert (f"maskmend mend {audit.folder} -o" in said) == bool(changed)
 
 
 def test_a_second_reviewer_may_look(tmp_path: Path, browsing: Callable[[Callable[[str], None]], None]) -> None:

@@ -153,6 +153,8 @@ def _doubt(session: Session, request: _With) -> Response:
     doubt = session.view(request.case).doubt
     if doubt is None:
         raise Refused(404, "nobody judged this case")
+    if session.veils(request.case) and not session.found[request.case]:
+        raise Refused(404, "what the networks doubt here is shown once you are done with this case")
     plane = doubt.take(index, axis)
     return _bytes(plane.tobytes(), *plane.shape)
 

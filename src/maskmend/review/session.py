@@ -55,9 +55,7 @@ class Session:
             f.id for found in self.found.values() for f in found
             if f.suggested and case_rng(seed, f.id).random() < blind
         }  # fmt: skip
-        rest = [row for row in audit.rows if row.hint != "reviewed"]
-        self.order = _mixed([row.case for row in rest], {r.case for r in rest if r.hint == "fine"}, blind, seed)
-        self.order += [row.case for row in audit.rows if row.hint == "reviewed"]
+        self.order, self.blind = effort.order(audit.rows, blind, seed), blind > 0
         self.shelf = Shelf(self._load)
         self.lock, self.reading, self.drawing = RLock(), Lock(), Lock()
         self.thumbnails: dict[tuple[str, bool], bytes] = {}
@@ -80,12 +78,12 @@ class Session:
         return view
 
     def thumbnail(self, case: str) -> bytes:
-        """A PNG, made once; without what is suggested while some of that is hidden.
+        """A PNG, made once; without what is suggested while that, or whether there is any, is hidden.
 
         One waits to read at a time: a case that is opened comes before those in the queue.
         """
         with self.drawing, self.reading:
-            key = case, not self.hidden(case)
+            key = case, not (self.hidden(case) or self.veils(case))
             if key not in self.thumbnails:
                 self.thumbnails[key] = thumbnail(self.audit, *key)
             return self.thumbnails[key]
@@ -93,6 +91,10 @@ class Session:
     def hidden(self, case: str) -> set[int]:
         """Numbers of the findings whose suggestion is not shown yet."""
         return {f.number for f in self.found[case] if f.id in self.veiled and f.id not in self.first}
+
+    def veils(self, case: str) -> bool:
+        """Whether nobody may see yet if a case is doubted: undoubted ones are mixed in, and she is not done with it."""
+        return self.blind and self.state(case).done is None
 
     def _answered(self, event: Event) -> None:
         if event.do == "verdict":
@@ -111,6 +113,7 @@ class Session:
             "reviewer": self.reviewer,
             "readonly": self.readonly,
             "sentences": list(about.sentences),
+            "blind": self.blind,
             "cases": [self._line(case) for case in self.order],
             "progress": self.progress(),
         }
@@ -119,14 +122,18 @@ class Session:
         row, state, found = self.rows[case], self.state(case), self.found[case]
         kinds = sorted({f.kind for f in found}, key=KINDS.index)
         how = "done" if state.done else "begun" if state.begun else "new"
-        told = {name: getattr(row, name) for name in ("case", "rank", "doubt", "hint", "classes")}
-        seen = sum(f.id in state.verdicts for f in found)
-        return told | {
-            "kinds": kinds,
+        told = {
+            "doubt": row.doubt,
             "findings": len(found),
-            "seen": seen,
+            "seen": sum(f.id in state.verdicts for f in found),
+        }
+        return {
+            "case": case,
+            "classes": row.classes,  # to filter by, as the kinds
+            "kinds": kinds,
             "state": how,
             "changed": effort.wrong(state),
+            "told": None if self.veils(case) else told,
         }
 
     def progress(self) -> dict[str, Any]:
@@ -136,7 +143,7 @@ class Session:
             "total": len(rows),
             "left": None if rest is None else {"value": rest.value, "low": rest.low, "high": rest.high},
             "sentence": effort.sentence(rows, self.states),
-            "next": effort.following(self.order, rows, self.states),
+            "next": effort.following(self.order, rows, self.states)[0],
         }
 
     def case(self, case: str) -> dict[str, Any]:
@@ -180,7 +187,7 @@ class Session:
 
     def _checked(self, case: str, said: Said) -> dict[str, Any]:
         """What goes into the journal. Raises Refused, and InputError for strokes outside."""
-        state, known = self.state(case), {f.id for f in self.found[case]}
+        state, known = self.state(case), {f.id: f for f in self.found[case]}
         if said.finding is not None and said.finding not in known:
             raise Refused(404, "there is no such finding in this case")
         if said.do in ("undo", "redo"):
@@ -193,6 +200,8 @@ class Session:
         if said.do == "verdict":
             if said.finding is None or said.verdict is None:
                 raise Refused(422, "a verdict speaks of a finding")
+            if said.verdict == "accepted" and not known[said.finding].suggested:
+                raise Refused(422, "nothing is suggested here; draw what is right")
             hidden = said.finding in self.veiled and said.finding not in self.first
             fields = said.model_dump(include={"finding", "verdict", "seconds", "shown", "comment"})
             return fields | ({"shown": "hidden"} if hidden else {})
@@ -210,7 +219,7 @@ class Session:
     def _drawn(self, view: View, event: Event) -> None:
         """A stroke goes onto the label in memory; after anything else that is made anew when it is asked for."""
         label = view.__dict__.get("label")
-        if event.do == "stroke" and label is not None:
+        if event.do == "stroke" and label is not None and not np.may_share_memory(label, view.given):
             assert event.axis is not None
             assert event.index is not None
             draw(label, event.axis, event.index, event.runs or (), self.audit.about.ignore)
@@ -240,14 +249,14 @@ class Session:
         return {
             "curve": effort.curve(self.states),
             "verdicts": Counter(str(event.verdict) for _, event in said),
-            "minutes": sum(event.seconds or 0 for _, event in said) / 60,
+            "seconds": sum(event.seconds or 0 for _, event in said),
             "by_kind": by_kind,
             "blind": self._blind(),
             "sentence": f"{effort.sentence(self.audit.rows, self.states)}. {self.progress()['next']}.",
         }
 
-    def _blind(self) -> Mapping[str, Any] | None:
-        """How often findings were found wrong with and without their suggestion in sight, and cases nothing doubted."""
+    def _blind(self) -> Mapping[str, tuple[int, int]] | None:
+        """Found wrong, of how many: findings with and without their suggestion in sight, and undoubted cases."""
         told: dict[str, list[bool]] = {"shown": [], "hidden": []}
         for case, found in self.found.items():
             for f in found:
@@ -256,12 +265,11 @@ class Session:
                     told["hidden"].append(first.verdict in ("accepted", "redrawn"))
                 elif last is not None and f.suggested:
                     told["shown"].append(last.verdict in ("accepted", "redrawn"))
-        fine = [case for case in effort.finished(self.states) if self.rows[case].hint == "fine"]
+        fine = [case for case in effort.finished(self.states) if effort.undoubted(self.rows[case])]
+        told["undoubted"] = [effort.wrong(self.states[case]) for case in fine]
         if not told["hidden"] and not fine:
             return None
-        shares = {f"agreed_{name}": sum(v) / len(v) if v else None for name, v in told.items()}
-        wrong = sum(effort.wrong(self.states[case]) for case in fine)
-        return {**shares, "hidden": len(told["hidden"]), "undoubted_seen": len(fine), "undoubted_wrong": wrong}
+        return {name: (sum(each), len(each)) for name, each in told.items()}
 
     def table(self) -> str:
         """review.csv: a line for each verdict."""
@@ -275,15 +283,3 @@ class Session:
                     told = [case, f.id, f.kind, f.class_, event.verdict, event.reviewer, event.at, event.seconds]
                     rows.writerow([*told, self.state(case).comments.get(f.id, "")])
         return text.getvalue()
-
-
-def _mixed(names: list[str], fine: set[str], blind: float, seed: int) -> list[str]:
-    """The doubted cases in order, and among them that share of the others; the rest of these follows."""
-    doubted, others = [n for n in names if n not in fine], [n for n in names if n in fine]
-    rng = case_rng(seed, "order")
-    count = min(len(others), round(blind * len(doubted)))
-    chosen = [others[i] for i in sorted(rng.permutation(len(others))[:count])]
-    order = list(doubted)
-    for name in chosen:
-        order.insert(int(rng.integers(0, len(order) + 1)), name)
-    return order + [name for name in others if name not in set(chosen)]

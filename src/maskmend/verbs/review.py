@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import sys
 import tempfile
 import webbrowser
@@ -12,6 +13,8 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..audit.cross import ENOUGH
+from ..audit.rank import counted
 from ..audit.store import Audit, open_audit
 from ..data.lock import hold
 from ..errors import InputError
@@ -25,19 +28,31 @@ from ..review.session import Session
 
 @dataclass(frozen=True)
 class ReviewSummary:
-    """Where a review stands: cases done, and how many of them were changed."""
+    """Where a review stands: cases done, how many of them were changed, what comes next in a sentence, and whether
+    that is nothing, because few wrong masks are left."""
 
     audit: Audit
     done: int
     changed: int
     sentence: str
+    enough: bool
 
     def table(self) -> str:
-        folder, total = self.audit.folder, len(self.audit.rows)
-        lines = [f"{folder}: {self.done} of {total} cases reviewed, {self.changed} of them changed. {self.sentence}."]
-        if self.done:
-            lines.append(f"Let them judge the rest: maskmend audit {self.audit.about.dataset} -o {folder} --again")
+        """As it is printed."""
+        folder, total = shlex.quote(str(self.audit.folder)), len(self.audit.rows)
+        lines = [
+            f"{self.audit.folder}: {self.done} of {counted(total, 'case')} reviewed, {self.changed} of them changed.",
+            f"{self.sentence}.",
+        ]
+        again = f"maskmend audit {shlex.quote(self.audit.about.dataset)} -o {folder} --again"
+        if not self.enough and self.done >= ENOUGH:
+            lines.append(f"Or let those that you reviewed judge the rest: {again}")
+        elif not self.enough and total > ENOUGH:
+            lines.append(f"Review {ENOUGH - self.done} more, and they can judge the rest: {again}")
+        if self.changed:
             lines.append(f"Take the corrected masks: maskmend mend {folder} -o DATASET")
+        elif self.enough:
+            lines.append("No mask was changed, so there is nothing to mend.")
         return "\n".join(lines)
 
 
@@ -83,9 +98,8 @@ def review(
             _serve(Session(opened, writer, why, blind, seed), port, browser)
     states = spoken_of(opened)
     done = [state for state in states.values() if sure(state)]
-    order = [row.case for row in opened.rows]
-    told = effort.following(order, opened.rows, states)
-    return ReviewSummary(opened, len(done), sum(map(effort.wrong, done)), told[0].upper() + told[1:])
+    told, enough = effort.following(effort.order(opened.rows, blind, seed), opened.rows, states)
+    return ReviewSummary(opened, len(done), sum(map(effort.wrong, done)), told[0].upper() + told[1:], enough)
 
 
 def _writer(audit: Audit, reviewer: str, held: ExitStack) -> tuple[Journal | None, str | None]:

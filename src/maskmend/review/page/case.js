@@ -7,7 +7,7 @@ import { caseAt, getJson } from "./net.js";
 import { Panel } from "./panel.js";
 import { Planes } from "./planes.js";
 
-const SAID = { accepted: "Accepted", refused: "Refused: the label stays", unsure: "Unsure", redrawn: "Redrawn" };
+const SAID = { accepted: "Accepted", refused: "Refused: the mask stays", unsure: "Unsure", redrawn: "Redrawn" };
 const CHANGES = new Set(["stroke", "undo", "redo", "verdict"]); // of labels
 
 export class CasePage {
@@ -83,6 +83,7 @@ export class CasePage {
   verdict(verdict) {
     const { finding } = this;
     if (!finding) return say("There is no finding to judge here.");
+    if (verdict === "accepted" && !finding.suggested) return say("Nothing is suggested here: draw what is right (d).");
     const seconds = Math.round((performance.now() - this.#since) / 100) / 10;
     const shown = finding.hidden ? "given" : this.prefs.mode, { id, comment } = finding;
     if (!this.put({ do: "verdict", finding: id, verdict, seconds, shown, comment })) return;

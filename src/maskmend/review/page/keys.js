@@ -15,7 +15,7 @@ export const after = (list, now, by = 1) => list[(list.indexOf(now) + by + list.
 
 export const KEYS = [
   ["a", "accept the suggestion, then the next finding", (page) => page.verdict("accepted")],
-  ["r", "refuse: the label is right, then the next finding", (page) => page.verdict("refused")],
+  ["r", "refuse: the mask is right, then the next finding", (page) => page.verdict("refused")],
   ["u", "unsure, then the next finding", (page) => page.verdict("unsure")],
   ["n", "next finding", (page) => page.step(1)],
   ["p", "previous finding", (page) => page.step(-1)],
@@ -37,7 +37,7 @@ export const KEYS = [
   ["ArrowUp", "next slice (or the wheel)", scroll(1)],
   ["ArrowDown", "slice before (or the wheel)", scroll(-1)],
   [" ", "hide outlines while held", (page) => page.hide(true)],
-  ["t", "outlines: given, suggestion or both", another("mode", () => MODES)],
+  ["t", "outlines: given mask, suggestion or both", another("mode", () => MODES)],
   ["x", "zoom to the finding, and back", (page) => page.closer()],
   ["+", "zoom in (or Ctrl + wheel; middle button drags)", zoom(1.3)],
   ["-", "zoom out", zoom(1 / 1.3)],

@@ -4,14 +4,18 @@ import { box, button, choice, el, say, table, words } from "./dom.js";
 import { caseAt, getBlob, getJson, post } from "./net.js";
 
 const STATES = { new: "not seen", begun: "begun", done: "done" };
-const TOLD = {
-  agreed_shown: "found wrong with the suggestion in sight (share)",
-  agreed_hidden: "found wrong before the suggestion was shown (share)",
-  hidden: "findings answered before the suggestion was shown",
-  undoubted_seen: "cases seen that nothing doubted",
-  undoubted_wrong: "of these, found wrong",
-};
 const VERDICTS = ["accepted", "refused", "redrawn", "unsure"];
+const ORDER = "The most doubtful cases come first.";
+const MIXED = ["Some cases that nothing speaks against are mixed in, to see whether you find what the networks miss.",
+  "So doubt and findings are shown here once a case is done (maskmend review --blind 0 shows them at once)."].join(" ");
+
+/** "3 of 12 (25 %)"; how long: "40 s", "3 min", "1 h 20 min". */
+const ofAll = ([part, all]) => (all ? `${part} of ${all} (${Math.round((100 * part) / all)} %)` : "none so far");
+function lasting(seconds) {
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 1) return `${Math.round(seconds)} s`;
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
 
 /** Loads pictures of rows once they come into sight. */
 const watch = () => new IntersectionObserver((entries, self) => {
@@ -39,12 +43,13 @@ export class ListPage {
     this.count = el("p", { className: "count", role: "status" });
     const classes = audit.classes.map(({ name }) => [name, name]);
     const kinds = audit.kinds.map((kind) => [kind, words(kind)]);
-    const filters = box("bar", pick("Kind", "kind", kinds), pick("Class", "class", classes),
+    const filters = box("bar", pick("Doubted", "kind", kinds), pick("Class", "class", classes),
       pick("State", "state", Object.entries(STATES)), this.count);
-    this.table = table("Cases", ["", "Case", "Doubt", "Findings", "Seen", "State"], []);
+    this.table = table("Cases", ["", "Case", "Doubt", "What is doubted", "Answered", "State"], []);
+    const order = el("p", { className: "quiet" }, audit.blind ? `${ORDER} ${MIXED}` : ORDER);
     this.root = box("list", box("lead", this.start, el("p", { className: "next" }, audit.progress.next)),
-      el("details", {}, el("summary", {}, "About these labels"), audit.sentences.map((text) => el("p", {}, text))),
-      filters, this.table);
+      el("details", {}, el("summary", {}, "What the audit says of these masks"), audit.sentences.map((text) => el("p", {}, text))),
+      order, filters, this.table);
     this.render();
   }
 
@@ -58,13 +63,14 @@ export class ListPage {
     this.table.tBodies[0].replaceChildren(...shown.map((entry) => this.#row(entry)));
   }
 
-  #row({ case: name, doubt, kinds, findings, seen, state, changed }) {
+  #row({ case: name, kinds, told, state, changed }) {
     const picture = el("img", { alt: "", width: 64, height: 64 });
     picture.dataset.case = name;
     this.sight.observe(picture);
+    const { doubt, findings, seen } = told ?? { doubt: null };
     const meter = el("meter", { min: 0, max: 1, value: doubt ?? 0, "aria-label": "Doubt" });
     const cells = [picture, button(name, null, { className: "open" }), doubt === null ? "" : [meter, doubt.toFixed(2)],
-      kinds.map(words).join(", "), findings ? `${seen} of ${findings}` : "–",
+      told ? kinds.map(words).join(", ") || "nothing" : "", findings ? `${seen} of ${findings}` : "",
       el("span", { className: `state ${state}` }, STATES[state] + (changed ? ", changed" : ""))];
     return el("tr", { onclick: () => this.app.open(name) }, cells.map((cell) => el("td", {}, cell)));
   }
@@ -84,18 +90,21 @@ export class ListPage {
 }
 
 export class SummaryPage {
-  constructor(app, { sentence, verdicts, minutes, by_kind: kinds, blind, curve }) {
+  constructor(app, { sentence, verdicts, seconds, by_kind: kinds, blind, curve }) {
     this.app = app;
     this.curve = el("canvas", { className: "curve", role: "img", "aria-label": "Review curve" });
     const counts = (of) => VERDICTS.map((verdict) => of[verdict] ?? 0);
-    const rows = (of, row) => Object.entries(of).map(([name, value]) => [TOLD[name] ?? words(name), ...row(value)]);
+    const byKind = Object.entries(kinds).map(([kind, of]) => [words(kind), ...counts(of)]);
     this.root = box("summary", el("p", { className: "next" }, sentence),
       box("row", button("Finish the review", () => this.#finish(), { className: "start" }),
         button("Download review.csv", () => this.#download())),
-      el("figure", {}, this.curve, el("figcaption", {}, "Wrong labels found (upwards) against cases seen")),
-      table("Verdicts", [...VERDICTS, "minutes"], [[...counts(verdicts), minutes]]),
-      table("By kind", ["kind", ...VERDICTS], rows(kinds, counts)),
-      blind && table("How far suggestions were followed", ["", ""], rows(blind, (value) => [value])));
+      el("figure", {}, this.curve, el("figcaption", {}, "Wrong masks found (upwards) against cases seen")),
+      table("Your answers", ["What was doubted", ...VERDICTS], [...byKind, ["all", ...counts(verdicts)]]),
+      el("p", { className: "quiet" }, `Time at findings: ${lasting(seconds)}.`),
+      blind && table("Would you have found it without us?", ["", "you found wrong"], [
+        ["findings whose suggestion you saw", ofAll(blind.shown)],
+        ["findings whose suggestion was kept back until you answered", ofAll(blind.hidden)],
+        ["cases that nothing spoke against", ofAll(blind.undoubted)]]));
     this.watch = new ResizeObserver(() => this.#plot(curve));
     this.watch.observe(this.curve);
   }

@@ -5,7 +5,7 @@ import { TOOLS } from "./draw.js";
 import { axisOf, planeName } from "./view.js";
 
 const MARKS = { accepted: "✓ accepted", refused: "✗ refused", redrawn: "✎ redrawn", unsure: "? unsure" };
-const LAYERS = [["given", "given"], ["suggestion", "suggested"], ["current", "now"]];
+const LAYERS = [["given", "given mask"], ["suggestion", "suggestion"], ["current", "as it stands"]];
 const SIZES = Array.from({ length: 40 }, (_, i) => [i + 1, i + 1]);
 
 const titleOf = ({ kind, class: name, other }) => `${words(kind)}: ${name}${other ? ` or ${other}` : ""}`;
@@ -43,7 +43,7 @@ export class Panel {
     this.next.textContent = this.#whatNext();
     this.about.replaceChildren(...(finding ? this.#finding(finding) : []));
     for (const node of [this.accept, this.refuse, this.unsure]) {
-      node.disabled = locked || !finding;
+      node.disabled = locked || !finding || (node === this.accept && !finding.suggested);
       node.setAttribute("aria-pressed", node.classList.contains(finding?.verdict));
     }
     const name = (node, text) => (node.firstChild.textContent = text);
@@ -69,11 +69,12 @@ export class Panel {
     if (drawing) return "Draw what is right (green). Esc when it is.";
     if (study.done) return "This case is done. Enter: next case.";
     if (finding && revealed === finding.id) return "Here is the suggestion. Answer again, or n: next.";
-    if (!study.findings.length) return "Nothing is doubted here. Look, then press Enter.";
+    if (!study.findings.length) return "No place is marked in this case. Is the mask right? If so, Enter; if not, draw.";
     if (!unseen) return "All findings seen. Enter: case done.";
     if (finding?.verdict) return `${unseen} without a verdict. n: next.`;
-    if (finding?.hidden) return "Is the label wrong here? The suggestion comes after your answer.";
-    return finding?.suggested ? "Is the blue outline better than the orange one?" : "Is the label wrong here?";
+    if (finding?.hidden) return "Is the mask wrong here? The suggestion comes after your answer.";
+    if (finding?.suggested) return "Is the suggestion (blue, dashed) better than the given mask (orange)?";
+    return "Is the mask right here (r)? If not, draw (d); if you cannot tell, u.";
   }
 
   #finding(finding) {
