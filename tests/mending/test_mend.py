@@ -14,10 +14,12 @@ import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from tests.review.made import boxes, make_audit
+from typer.testing import CliRunner
 
 from maskmend import mend
 from maskmend.audit import store
 from maskmend.audit.store import Audit, open_audit
+from maskmend.cli import app
 from maskmend.data.dataset import case_arrays, check_dataset, open_dataset
 from maskmend.data.formats import read_label, write_json, write_label
 from maskmend.data.geometry import Geometry
@@ -348,10 +350,14 @@ def test_nothing_to_mend_writes_nothing_and_says_so(tmp_path: Path) -> None:
     audit = make_audit(tmp_path, SHAPE)
     found = mend(audit.folder, tmp_path / "new")
     assert found.output is None
-    assert "nothing was written" in found.table()
+    assert found.table() == (
+        f"Nothing was written: nothing was accepted or drawn. Review first: maskmend review {audit.folder}"
+    )
+    told = CliRunner().invoke(app, ["mend", str(audit.folder), "-o", str(tmp_path / "new")])
+    assert (told.exit_code, told.output) == (1, found.table() + "\n"), "what comes next would look for it"
     done(audit, "a", _1="refused", _2="refused")
     found = mend(audit.folder, tmp_path / "new")
-    assert "Reviewed as right: 1." in found.table()
+    assert "You reviewed 1 mask as right. If all are, go on with the masks as given" in found.table()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["Dataset001_Made", "audit"]
 
 

@@ -106,4 +106,7 @@ def mend(
     """Write a new data set with the corrected masks, and show what was changed."""
     from ..verbs.mend import mend
 
-    show(mend(audit, output, accept=accept, doubtful=doubtful).table())
+    result = mend(audit, output, accept=accept, doubtful=doubtful)
+    show(result.table())
+    if result.output is None:  # what comes next would look for it
+        raise typer.Exit(1)

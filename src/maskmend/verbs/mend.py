@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from ..audit.rank import counted
 from ..audit.store import open_audit
 from ..data.scratch import new_folder
 from ..errors import InputError
@@ -18,9 +19,9 @@ from ..mending.diff import by_whom
 from ..mending.write import write
 
 NOTHING: Mapping[Accept, str] = {
-    "reviewed": "Nothing was accepted or drawn",
-    "automatic": "Nothing was accepted or drawn, and the audit trusts no network to redraw a mask that nobody spoke of",
-    "all": "Nothing was accepted or drawn, and nothing else is suggested",
+    "reviewed": "nothing was accepted or drawn",
+    "automatic": "nothing was accepted or drawn, and the audit trusts no network to redraw a mask that nobody spoke of",
+    "all": "nothing was accepted or drawn, and nothing else is suggested",
 }
 """Why no mask changes."""
 
@@ -40,11 +41,10 @@ class MendSummary:
     def table(self) -> str:
         """As it is printed."""
         if self.output is None:
-            right = f" Reviewed as right: {self.clean}." if self.clean else ""
-            return (
-                f"{NOTHING[self.accept]}, so no mask changes, and nothing was written.{right} Review first: "
-                f"maskmend review {shlex.quote(str(self.audit))}"
-            )
+            right = f" You reviewed {counted(self.clean, 'mask')} as right." if self.clean else ""
+            then = "If all are, go on with the masks as given; else review more" if self.clean else "Review first"
+            audit = shlex.quote(str(self.audit))
+            return f"Nothing was written: {NOTHING[self.accept]}.{right} {then}: maskmend review {audit}"
         lines = [f"{self.output}: {len(self.changes)} of {self.cases} masks changed, {self.clean} reviewed and clean."]
         if self.changes:
             lines.append(f"Changed: {by_whom(self.changes)}.")
