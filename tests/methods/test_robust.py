@@ -1,0 +1,203 @@
+"""Cross-mending's parts: who learns which rows, which masks are redrawn with what, what edges and clean masks tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from maskmend.functional.losses import one_hot
+from maskmend.methods.robust import ENOUGH, LEVELS, Config, Robust, at_levels, contradicted
+from maskmend.types import IGNORE, Batch, Progress, Trust
+
+LOOK = Progress(3, 10, 0, 1)
+
+
+class Sees(nn.Module):
+    """A network whose logits are the channels of the image; it counts the rows that it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.rows = nn.Parameter(torch.ones(())), 0
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.rows += len(image)
+        return image * self.scale
+
+
+def disc(radius: float, size: int = 48, at: float = 0.0) -> Tensor:
+    grid = np.mgrid[:size, :size] - size / 2 - at
+    return torch.from_numpy((np.square(grid).sum(0) < radius**2).astype(np.int64))
+
+
+class Cases:
+    """A training set in memory. seen: the masks that the networks see, (N, *S)."""
+
+    def __init__(self, label: Tensor, seen: Tensor | None = None, clean: int = 0, image: Tensor | None = None) -> None:
+        self.label, self.written = label, label.clone()
+        self.image = 6 * one_hot(seen, 2) if image is None and seen is not None else image
+        self.trust = torch.full((len(label),), int(Trust.NOISY))
+        self.trust[:clean] = int(Trust.CLEAN)
+        self.shapes = (tuple(label.shape[1:]),) * len(label)
+        self.sizes = torch.stack([(label == k).flatten(1).sum(1) for k in range(2)], 1)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def batch(self, index: Tensor) -> Batch:
+        assert self.image is not None
+        depth = torch.stack([depths(label) for label in self.label[index]])
+        maps = {"refined": self.written[index], "distance": depth}
+        return Batch(self.image[index], self.label[index], self.trust[index], index, maps)
+
+    def scan(self, batch_size: int = 8) -> Iterator[Batch]:
+        for index in torch.arange(len(self)).split(batch_size):
+            yield self.batch(index)
+
+    def gather(self, index: Tensor, value: Tensor) -> Tensor:
+        full = value.new_zeros(len(self), *value.shape[1:])
+        full[index] = value
+        return full
+
+    def write(self, name: str, index: Tensor, value: Tensor) -> None:
+        assert name == "refined"
+        self.written[index] = value
+
+
+def depths(label: Tensor) -> Tensor:
+    from edt import edt
+
+    mask = (label == 1).numpy()
+    return torch.from_numpy(np.where(mask, edt(mask), edt(~mask)) - 0.5)
+
+
+@pytest.fixture(autouse=True)
+def as_the_engine_does() -> Iterator[None]:
+    """Looks are without gradients."""
+    with torch.no_grad():
+        yield
+
+
+def method(**settings: object) -> Robust:
+    return Robust(Sees, Config(**settings)).eval()
+
+
+def test_until_the_last_look_every_row_is_learnt_by_one_network_then_by_both() -> None:
+    data, made = Cases(torch.stack([disc(9)] * 8), torch.stack([disc(9)] * 8)), method()
+    taken: list[Tensor] = []
+    batch = data.batch(torch.arange(8))
+    for looked, rows in ((0, 4), (1, 4), (2, 8)):
+        made.looked, made.net1.rows, made.net2.rows = looked, 0, 0
+        made.step(batch, LOOK, lambda loss, group="main": taken.append(loss))
+        assert (made.net1.rows, made.net2.rows) == (rows, rows)
+
+
+def test_at_first_clean_masks_alone_teach_where_there_are_enough() -> None:
+    few, enough = (Cases(torch.stack([disc(9)] * 16), torch.stack([disc(9)] * 16), n) for n in (ENOUGH - 1, ENOUGH))
+    for data, rows in ((few, 8), (enough, ENOUGH // 2)):
+        made = method(edges=False)
+        made.begin_epoch(Progress(0, 10, 0, 1), data)
+        assert int(made.learns(data.batch(torch.arange(16)), 0).sum()) == rows
+
+
+def test_a_mask_unlike_what_networks_see_is_redrawn_as_a_whole_and_right_ones_stay() -> None:
+    seen = torch.stack([disc(10 + i % 3) for i in range(12)])
+    label = seen.clone()
+    label[2], label[7] = disc(4), disc(18)
+    data = Cases(label, seen)
+    assert method().begin_epoch(LOOK, data)["redrawn"] == pytest.approx(2 / 12)
+    assert torch.equal(data.written, seen)
+
+
+def test_nothing_happens_between_looks() -> None:
+    data, made = Cases(torch.stack([disc(4)] * 4), torch.stack([disc(12)] * 4)), method()
+    assert made.begin_epoch(Progress(2, 10, 0, 1), data) == {}
+    assert made.looked == 0
+
+
+def test_clean_masks_are_never_redrawn_and_tell_how_much_doubt_is_usual() -> None:
+    seen = torch.stack([disc(10)] * 24)
+    label = seen.clone()
+    label[:ENOUGH] = disc(8)  # of right masks, all are doubted as much
+    label[12], label[13] = disc(8), disc(3)
+    data, made = Cases(label, seen, clean=ENOUGH), method()
+    made.begin_epoch(Progress(0, 10, 0, 1), data)
+    made.begin_epoch(LOOK, data)
+    assert [i for i in range(24) if not torch.equal(data.written[i], label[i])] == [13]
+
+
+def test_worse_judges_of_clean_masks_have_no_say() -> None:
+    seen = torch.stack([disc(10)] * 16)
+    label = seen.clone()
+    label[12] = disc(3)
+    data, made = Cases(label, seen, clean=ENOUGH), method()
+    made.begin_epoch(Progress(0, 10, 0, 1), data)
+    made.skill = 1.1
+    made.begin_epoch(LOOK, data)
+    assert torch.equal(data.written, label)
+
+
+def noisy_images(count: int, radius: float) -> Tensor:
+    rng = np.random.default_rng(0)
+    return torch.stack([
+        torch.from_numpy(rng.normal(size=(1, 48, 48))).float() + 3 * disc(radius + i % 2) for i in range(count)
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "sign"), [(8, -1), (16, 1), (12, 0)])
+def test_edges_tell_when_every_mask_is_too_tight_or_too_wide(given: int, sign: int) -> None:
+    data = Cases(torch.stack([disc(given + i % 2) for i in range(12)]), image=noisy_images(12, 12))
+    found = contradicted(data)
+    assert np.sign(found.get(1, 0)) == sign
+    assert abs(abs(found.get(1, 0)) - abs(given - 12)) <= 1.5
+
+
+def test_the_strip_between_masks_and_edges_teaches_nothing_before_the_first_look() -> None:
+    data, made = Cases(torch.stack([disc(8), disc(12)]), torch.stack([disc(8)] * 2)), method()
+    batch = data.batch(torch.arange(2))
+    made.offset = {1: -3.0}
+    label = made.believed(batch)
+    assert torch.equal(label == 1, batch.label == 1)
+    assert torch.equal(label == IGNORE, (batch.label == 0) & (batch.maps["distance"] < 6))
+    made.offset = {1: 3.0}
+    label = made.believed(batch)
+    assert torch.equal(label == 0, batch.label == 0)
+    kept = (label == 1).flatten(1).sum(1) / (batch.label == 1).flatten(1).sum(1)
+    assert (kept >= made.config.core - 0.05).all()  # the inside of small objects still teaches
+    made.looked = 1
+    assert torch.equal(made.believed(batch), batch.label)
+
+
+def test_a_class_is_drawn_at_the_level_that_ends_at_edges() -> None:
+    images = noisy_images(12, 12)
+    slope = torch.stack([(12 - depth_of_disc()) / 3 for _ in range(12)])  # log-odds that fall by 1 in 3 pixels
+    made, data = method(), Cases(torch.stack([disc(7)] * 12), image=torch.cat((images, slope.unsqueeze(1)), 1))
+
+    class Slope(Sees):
+        def forward(self, image: Tensor) -> Tensor:
+            return torch.stack((torch.zeros_like(image[:, 1]), image[:, 1] + 1.0), 1)  # too wide by 3 pixels at 0
+
+    made.net1 = made.net2 = Slope()
+    level = made.level(data, 1)
+    assert level is not None
+    assert abs(level - 1.0) <= float(LEVELS[1] - LEVELS[0])
+    batch = data.batch(torch.arange(12))
+    drawn = at_levels(batch.label, torch.softmax(Slope()(batch.image), 1), batch, {1: level})
+    assert float((drawn != disc(12.5)).float().mean()) < 0.05
+    right = Cases(torch.stack([disc(12 + i % 2) for i in range(12)]), image=data.image)
+    assert made.level(right, 1) is None
+
+
+def depth_of_disc() -> Tensor:
+    grid = np.mgrid[:48, :48] - 24.0
+    return torch.from_numpy(np.sqrt(np.square(grid).sum(0))).float()
+
+
+def test_what_it_has_seen_survives_a_checkpoint() -> None:
+    made, other = method(), method()
+    made.looked, made.trusted, made.skill, made.offset = 1, True, 0.83, {2: -3.5}
+    other.load_state_dict(made.state_dict())
+    assert (other.looked, other.trusted, other.skill, other.offset) == (1, True, 0.83, {2: -3.5})
