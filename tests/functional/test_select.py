@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from maskmend.functional.select import (
     believed,
-    check_tau,
     class_weight,
     kth_smallest,
     small_loss,
@@ -136,21 +135,3 @@ def test_each_image_is_ranked_by_itself(ranking: str) -> None:
         seen = (label[image] != IGNORE).sum()
         assert 0.6 * seen < kept[image].sum() < 0.85 * seen
     assert believed(loss, 0.25, label, 3, "all", "batch")[1].sum() < 0.4 * (label[1] != IGNORE).sum()
-
-
-class Masks:
-    """A training set of two masks, as far as ``check_tau`` looks."""
-
-    classes = ("background", "liver", "duct")
-    sizes = torch.tensor([[900, 100, 0], [880, 100, 20]])
-
-
-def test_a_class_that_tau_can_erase_is_named(recwarn: pytest.WarningsRecorder) -> None:
-    check_tau(Masks(), 0.009, "all")
-    check_tau(Masks(), 0.2, "class")
-    assert not recwarn.list
-    for tau, names in ((0.01, ["'duct' (1.00%)"]), (0.1, ["'liver' (10.00%)", "'duct' (1.00%)"])):
-        check_tau(Masks(), tau, "all")
-        said = str(recwarn.pop().message)
-        assert "method.ranking=class" in said
-        assert [name for name in ("'background'", "'liver' (10.00%)", "'duct' (1.00%)") if name in said] == names

@@ -134,3 +134,11 @@ def test_advice_for_a_data_set(toy: Path) -> None:
 def test_advice_is_of_a_data_set_or_an_audit(tmp_path: Path, toy: Path) -> None:
     assert CliRunner().invoke(app, ["methods", "--advise", str(tmp_path / "nothing")]).exit_code == 2
     assert CliRunner().invoke(app, ["methods", "gce", "--advise", str(toy)]).exit_code == 2
+
+
+def test_a_broken_assumption_is_told_before_the_first_step(toy: Path, tmp_path: Path) -> None:
+    words = ["network.width=4", "network.strides=[2,2]", "train.batch={any: 2}", "fold=all", "method.tau=0.9"]
+    asked = ["train", str(toy), "-o", str(tmp_path / "run"), "--method", "co_teaching", "--fast-dev-run"]
+    done = CliRunner().invoke(app, [*asked, "--device", "cpu", *words])
+    assert done.exit_code == 0, done.output
+    assert re.search(r"holds? no more of .*'part1'", re.sub(r"\s+", " ", done.output + done.stderr))

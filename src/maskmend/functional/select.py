@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..types import IGNORE, TrainSet
+from ..types import IGNORE
 
 
 def kth_smallest(value: Tensor, k: int) -> Tensor:
@@ -59,23 +58,6 @@ def believed(loss: Tensor, drop: float, label: Tensor, classes: int, ranking: st
     if ranking == "class":
         return small_loss_by_class(loss, 1 - drop, label, classes)
     return small_loss(loss, 1 - drop, label != IGNORE)
-
-
-def check_tau(train: TrainSet, tau: float, ranking: str) -> None:
-    """Warn where the share ``tau`` that is dropped, ranked over "all" pixels, can be a whole class of the given masks.
-
-    To be called once, before training; what is counted are annotated pixels.
-    """
-    sizes = train.sizes.sum(0).double()
-    shares = (sizes / sizes.sum().clamp_min(1)).tolist()
-    small = [(name, share) for name, share in zip(train.classes, shares, strict=True) if 0 < share <= tau]
-    if small and ranking == "all":
-        said = " and ".join(f"{name!r} ({share:.2%})" for name, share in small)
-        warnings.warn(
-            f"method.tau={tau:g} drops {tau:.2%} of the pixels, and the given masks hold no more of {said}, which can "
-            "be left out as a whole and erased; set method.ranking=class, or a lower method.tau.",
-            stacklevel=2,
-        )
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..functional.assumptions import uncovered
 from ..types import Batch, Logs, Progress, TrainSet, Update
 
 Build = Callable[[], nn.Module]
@@ -60,6 +61,11 @@ class Method(nn.Module):
         Raises:
             InputError: the method cannot work with it.
         """
+
+    def assumptions(self, train: TrainSet) -> list[str]:
+        """What the method takes for granted and the training set visibly breaks: a sentence each, of which a person is
+        warned before the first step."""
+        return uncovered(train) if "clean" in self.supervision else []
 
     def finished(self) -> bool:
         """Whether training is over before its last epoch; asked after ``begin_epoch``. It never turns back."""

@@ -8,9 +8,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from .. import types
+from ..functional.assumptions import erased
 from ..functional.losses import ce, masked_mean
 from ..functional.schedule import ramp
-from ..functional.select import believed, check_tau
+from ..functional.select import believed
 from ..types import Batch, Logs, Progress, TrainSet, Update
 from .base import Build, Method
 
@@ -36,8 +37,8 @@ class CoTeaching(Method):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"net1": list(self.net1.parameters()), "net2": list(self.net2.parameters())}
 
-    def check(self, train: TrainSet) -> None:
-        check_tau(train, self.config.tau, self.config.ranking)
+    def assumptions(self, train: TrainSet) -> list[str]:
+        return erased(train, self.config.tau, self.config.ranking)
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         drop = self.config.tau * ramp(at.epoch, 0, self.config.tau_epochs)

@@ -8,9 +8,10 @@ from pydantic import Field
 from torch import Tensor
 
 from .. import types
+from ..functional.assumptions import erased
 from ..functional.losses import ce, masked_mean, sym_kl
 from ..functional.schedule import ramp
-from ..functional.select import believed, check_tau
+from ..functional.select import believed
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Update
 from .base import Build, Method
 
@@ -39,8 +40,8 @@ class JoCoR(Method):
         super().__init__()
         self.net1, self.net2, self.config = build(), build(), config
 
-    def check(self, train: TrainSet) -> None:
-        check_tau(train, self.config.tau, self.config.ranking)
+    def assumptions(self, train: TrainSet) -> list[str]:
+        return erased(train, self.config.tau, self.config.ranking)
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         cfg, label = self.config, batch.label

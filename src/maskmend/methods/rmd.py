@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from .. import types
 from ..functional import warp
+from ..functional.assumptions import erased
 from ..functional.losses import ce, kl, masked_mean
 from ..functional.schedule import ramp, sigmoid_ramp
-from ..functional.select import believed, check_tau, small_loss
+from ..functional.select import believed, small_loss
 from ..functional.teacher import margins, perturbed
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Update
 from .base import Build, Method
@@ -48,8 +49,8 @@ class RMD(Method):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"net1": list(self.net1.parameters()), "net2": list(self.net2.parameters())}
 
-    def check(self, train: TrainSet) -> None:
-        check_tau(train, self.config.tau, self.config.ranking)
+    def assumptions(self, train: TrainSet) -> list[str]:
+        return erased(train, self.config.tau, self.config.ranking)
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         cfg, late = self.config, at.epoch >= self.config.warp_from

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from .. import types
 from ..errors import InputError
+from ..functional.assumptions import erased
 from ..functional.losses import ce, masked_mean, sym_kl
 from ..functional.schedule import ramp
-from ..functional.select import check_tau, class_weight, small_loss_segments_by_class
+from ..functional.select import class_weight, small_loss_segments_by_class
 from ..functional.superpixel import Units, check_sizes, judge, unpool
 from ..functional.teacher import frozen_copy
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
@@ -234,6 +235,10 @@ class SPGuided(Method):
         wrong_pixels = unpool(wrong, self.place(batch, units)) & (label != IGNORE)
         return torch.where(wrong_pixels, unpool(units.vote, self.superpixels(batch)), label)  # Eqs. 7, 8
 
+    def assumptions(self, train: TrainSet) -> list[str]:
+        tau = self.config.tau
+        return [] if isinstance(tau, tuple) else erased(train, tau, self.config.ranking)
+
     def check(self, train: TrainSet) -> None:
         classes = train.sizes.shape[1]
         for name in ("tau", "keep_cap"):
@@ -243,8 +248,6 @@ class SPGuided(Method):
                     f"method.{name}={list(value)} is a share for each class: give {classes}, background first, "
                     "and method.ranking=class; or one number."
                 )
-        if not isinstance(self.config.tau, tuple):
-            check_tau(train, self.config.tau, self.config.ranking)
         if self.config.unit != "pixel":
             check_sizes(train, "method.unit=pixel")
 

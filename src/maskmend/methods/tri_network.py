@@ -8,9 +8,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from .. import types
+from ..functional.assumptions import erased
 from ..functional.losses import ce, masked_mean
 from ..functional.schedule import ramp
-from ..functional.select import believed, check_tau
+from ..functional.select import believed
 from ..types import Batch, Logs, Progress, TrainSet, Update
 from .base import Build, Method
 
@@ -39,8 +40,8 @@ class TriNetwork(Method):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {f"net{i}": list(net.parameters()) for i, net in enumerate(self.nets, 1)}
 
-    def check(self, train: TrainSet) -> None:
-        check_tau(train, self.config.tau, self.config.ranking)
+    def assumptions(self, train: TrainSet) -> list[str]:
+        return erased(train, self.config.tau, self.config.ranking)
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         logits = [net(batch.image) for net in self.nets]

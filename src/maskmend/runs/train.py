@@ -225,9 +225,10 @@ def _check_training(run: RunConfig, dataset: Path, model: Method, training: Case
                 f"{dataset}: no training mask of fold {run.fold} holds a pixel of the class {name!r} ({value}); "
                 "add such a mask, or take the class out of dataset.json."
             )
-    for sentence in removed.values() if training.world.rank == 0 else ():
-        warnings.warn(f"{sentence}.", stacklevel=2)
     try:
         model.check(training)
     except InputError as error:
         raise InputError(f"{dataset}: {error}") from None
+    for sentence in (*(f"{each}." for each in removed.values()), *model.assumptions(training)):
+        if training.world.rank == 0:
+            warnings.warn(sentence, stacklevel=2)
