@@ -117,6 +117,8 @@ def test_little_is_left_once_something_is_reviewed(doubted: int, reviewed: int, 
     every = {name: judged(0.5 if n < doubted else 0.01) for n, name in enumerate(names)}
     rows = rank.ordered(names, every, dict.fromkeys(names, ()), "reviewed", names[40 - reviewed :])
     assert rank.few_left(rows) is few
+    unsure = [row.model_copy(update={"scores": {"certainty": 0.7}}) for row in rows]
+    assert rank.few_left(unsure) is (few and reviewed == 40), "a judge that is not sure cannot tell"
 
 
 @pytest.mark.parametrize(("confidence", "hint"), [(0.81, "review"), (0.5, "review"), (0.49, "fine")])

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ..functional.doubt import CUT, Wrong, redraw, usual
-from .edges import Offset
+from ..functional.edges import Offset
 from .store import Doubted, Finding, Judge, Row, spoken
 
 Hint = Literal["redraw", "review", "fine", "reviewed"]
@@ -139,9 +139,13 @@ def sentences(rows: Sequence[Row], judged: Mapping[str, Judged], judges: Sequenc
 
 
 def few_left(rows: Sequence[Row]) -> bool:
-    """Whether something is reviewed, and no more is left to look at than even careful masks have."""
-    left = sum(row.hint in ("redraw", "review") for row in rows)
-    return any(row.hint == "reviewed" for row in rows) and left <= LEAST / 100 * len(rows)
+    """Whether something is reviewed, and no more is left to look at than even careful masks have; a judge that is not
+    sure of its own masks cannot tell."""
+    rest = [row for row in rows if row.hint != "reviewed"]
+    certainty = [row.scores["certainty"] for row in rest if "certainty" in row.scores]
+    unsure = bool(certainty) and float(np.mean(certainty)) < WEAK
+    left = sum(row.hint != "fine" for row in rest)
+    return len(rest) < len(rows) and not unsure and left <= LEAST / 100 * len(rows)
 
 
 def of_files(broken: Sequence[str]) -> list[str]:
