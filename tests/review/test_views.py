@@ -87,3 +87,19 @@ def test_the_shelf_holds_the_last_cases_that_fit(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(views, "HELD", 0)
     assert shelf["c"].case == "c"
     assert list(shelf.held) == ["c"]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_plane_of_labels_has_what_is_suggested_but_for_what_is_hidden(tmp_path: Path, axis: int) -> None:
+    view = view_of(tmp_path, np.zeros((1, *SHAPE), np.int16))
+    given, numbers, suggestion = view.given, view.numbers, view.suggestion
+    assert numbers is not None
+    assert suggestion is not None
+    index, hidden = int(np.argwhere(numbers == 1)[0][axis]), {1}
+    kept = np.where(numbers == 1, given, suggestion)
+    expected = np.stack([np.take(each, index, axis) for each in (given, kept, numbers, given)])
+    found = np.frombuffer(view.labels(axis, index, hidden), "<u2").reshape(expected.shape)
+    np.testing.assert_array_equal(found, expected)
+    told = np.frombuffer(view.labels(axis, index, set()), "<u2").reshape(expected.shape)[1]
+    np.testing.assert_array_equal(told, np.take(suggestion, index, axis))
+    assert (told != found[1]).any()

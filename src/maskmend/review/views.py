@@ -20,7 +20,7 @@ from ..audit.store import Audit, Finding
 from ..data.formats import Picture
 from ..errors import InputError
 from ..types import IGNORE
-from .edit import current, planes
+from .edit import check_same, current, planes
 from .journal import CaseState
 
 NOBODY = 65535
@@ -75,7 +75,10 @@ class View:
 
     @cached_property
     def label(self) -> Array:
-        """As it stands."""
+        """As it stands; the given one itself while nothing was accepted or drawn."""
+        if not (self.state.accepted or self.state.strokes):
+            check_same(self.audit, self.case, self.state)
+            return self.given
         read = {"findings": self.numbers, "suggestions": self.suggestion}.get
         return planes(current(self.audit, self.case, self.state, self.picture, read).array)
 
@@ -97,12 +100,13 @@ class View:
 
     def labels(self, axis: int, index: int, hidden: set[int]) -> bytes:
         """Given, suggestion, numbers of findings and the label as it stands, one plane after the other, uint16."""
-        given = _plane(self.given, axis, index)
-        numbers = np.zeros_like(given) if self.numbers is None else _plane(self.numbers, axis, index)
-        suggestion = given if self.suggestion is None else _plane(self.suggestion, axis, index)
-        if hidden:
-            suggestion = np.where(np.isin(numbers, list(hidden)), given, suggestion)
-        found = (given, suggestion, numbers, _plane(self.label, axis, index))
+        given = _plane(self.given, axis, index).copy()
+        numbers = np.zeros_like(given) if self.numbers is None else _plane(self.numbers, axis, index).copy()
+        suggestion, told = given.copy(), (numbers > 0) & ~np.isin(numbers, list(hidden))
+        if self.suggestion is not None:
+            np.copyto(suggestion, _plane(self.suggestion, axis, index), where=told)
+        as_given = np.may_share_memory(self.label, self.given)
+        found = (given, suggestion, numbers, given if as_given else _plane(self.label, axis, index).copy())
         return b"".join(np.where(plane == IGNORE, NOBODY, plane).astype("<u2").tobytes() for plane in found)
 
     def shown(self, axis: int, index: int, channel: int, window: tuple[float, float] | None) -> Array:
@@ -184,7 +188,8 @@ class Shelf:
 
 
 def _plane(volume: Array, axis: int, index: int) -> Array:
-    plane: Array = np.take(volume, index, axis)
+    """A view: of a plane that lies across memory, each voxel is a wait, so read no more of them than needed."""
+    plane: Array = np.moveaxis(volume, axis, 0)[index]
     return plane
 
 
