@@ -111,7 +111,7 @@ def test_what_nobody_can_know_is_said(
     assert image is not None
     assert why in image.unknown
     assert why in by_class["liver"].unknown
-    (sentence,) = tau.sentences(image, by_class, 2)
+    (sentence,) = tau.sentences(image, by_class, judges, 2)
     assert sentence == f"How much is wrong is not known: {image.unknown}."
 
 
@@ -124,12 +124,13 @@ def test_networks_of_reviewed_masks_see_what_all_masks_share() -> None:
 
 def test_nothing_judged_is_nothing_told() -> None:
     assert tau.told([], NAMES, (), {}) == (None, {})
-    assert tau.sentences(None, {}, 2) == []
+    assert tau.sentences(None, {}, (), 2) == []
 
 
 def test_sentences() -> None:
     known, not_known = Share(value=0.05, low=0.01, high=0.2), Share(value=0.1, low=0, high=0.3, unknown="the sun shone")
-    assert tau.sentences(known, {"background": known, "2": not_known}, 3) == [
-        "Believed wrong: 5.0 % (1.0 % to 20 %) of all voxels, 5.0 % (1.0 % to 20 %) of those of background.",
-        "How much of those of class 2 is wrong is not known: the sun shone.",
-    ]
+    told = "Believed wrong: 5.0 % (1.0 % to 20 %) of all voxels, 5.0 % (1.0 % to 20 %) of those of background."
+    why = "How much of those of class 2 is wrong is not known: the sun shone."
+    shares = {"background": known, "2": not_known}
+    assert tau.sentences(known, shares, CROSS, 3) == [f"{told} What all masks share is not in it.", why]
+    assert tau.sentences(known, shares, (Judge(kind="reviewed", held_out=False, cases=9),), 3) == [told, why]

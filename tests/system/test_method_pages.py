@@ -51,3 +51,10 @@ def test_links_and_presets_exist(page: Path) -> None:
         assert target.startswith("https://") or (page.parent / target).exists(), target
     for preset in re.findall(r"configs/[\w/]+\.yaml", page.read_text()):
         assert (ROOT / preset).exists(), preset
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_each_page_ends_with_when_the_method_does_harm(page: Path) -> None:
+    last = page.read_text().rstrip().splitlines()[-1]
+    assert last.startswith("**Does harm when**")
+    assert last.endswith("not measured.") or "results.md" in last, "only what was measured"

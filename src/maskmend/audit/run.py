@@ -235,7 +235,7 @@ def _whole(
             *asked.said,
             *rank.of_edges(offsets, [row.case for row in rows], _known_mm(asked), bool(asked.reviewed)),
             *rank.sentences(rows, judged, judges),
-            *tau.sentences(image, by_class, dims),
+            *tau.sentences(image, by_class, judges, dims),
             *rank.of_test(sum(case.reference is not None for case in asked.dataset.test)),
         ),
     }

@@ -66,7 +66,7 @@ def told(
         return None, {}
     image, by_class = found
     why = dict.fromkeys(names, _of_judge(judged, judges))
-    if not any(why.values()) and {judge.kind for judge in judges} != {"reviewed"}:  # these learnt right masks only
+    if not any(why.values()) and not _saw_right_masks(judges):
         why |= {name: _torn(judged, k) for k, name in enumerate(names)}
         why |= {name: f"every mask looks too {'wide' if offset.mm > 0 else 'tight'}, which no network sees"
                 for name, offset in offsets.items()}  # fmt: skip
@@ -84,6 +84,11 @@ def _of_judge(judged: Sequence[Judged], judges: Sequence[Judge]) -> str:
     if weak(judged):
         return "the judge is not sure of its own masks"
     return "the judge may have learnt these masks" if any(map(learnt, judges)) else ""
+
+
+def _saw_right_masks(judges: Sequence[Judge]) -> bool:
+    """Whether judges learnt reviewed masks only: they see what all others share."""
+    return {judge.kind for judge in judges} == {"reviewed"}
 
 
 def _torn(judged: Sequence[Judged], k: int) -> str:
@@ -107,14 +112,15 @@ def spread(share: Share) -> str:
     return f"{percent(share.value)} ({percent(share.low)} to {percent(share.high)})"
 
 
-def sentences(image: Share | None, by_class: Mapping[str, Share], dims: int) -> list[str]:
+def sentences(image: Share | None, by_class: Mapping[str, Share], judges: Sequence[Judge], dims: int) -> list[str]:
     """What a person is told: the shares that are known, and why the others are not."""
     if image is None:
         return []
     noun = "pixels" if dims == 2 else "voxels"
     every = {f"all {noun}": image} | {f"those of {spoken(name)}": share for name, share in by_class.items()}
     known = [f"{spread(share)} of {name}" for name, share in every.items() if not share.unknown]
-    said = [f"Believed wrong: {listed(known)}."] if known else []
+    beside = "" if _saw_right_masks(judges) else " What all masks share is not in it."
+    said = [f"Believed wrong: {listed(known)}.{beside}"] if known else []
     for why in dict.fromkeys(share.unknown for share in every.values() if share.unknown):
         whose = [name for name, share in every.items() if share.unknown == why]
         of = "" if len(whose) == len(every) else f" of {listed(whose)}"
