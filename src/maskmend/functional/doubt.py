@@ -27,7 +27,7 @@ SOFTMIN_TEMPERATURE = 0.1
 """cleanlab's."""
 MOST_SURE = 0.9
 """Probability of a foreground class at most, in a mask that came without probabilities."""
-BLOCK = 2**22
+BLOCK = 2**20
 """Voxels that are scored at once: few beside what a large scan's probabilities take."""
 TEMPERATURES = torch.linspace(-1.0, 2.5, 71).exp()
 
