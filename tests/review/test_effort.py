@@ -98,16 +98,16 @@ def test_of_a_few_nothing_is_said() -> None:
 def test_enough_follows_from_the_interval() -> None:
     rows, states, _ = reviewed(0, 0.0, 1.0, 0.0, 0.8)
     order = [row.case for row in rows]
-    assert effort.following(order, rows, states) == ("enough: more reviewing changes little", True)
+    assert effort.following(order, rows, states) == ("Enough: more reviewing changes little", True)
     told, enough = effort.following(order, rows, {})
-    assert (told.startswith(f"next: {rows[0].case}, "), told.count(","), enough) == (True, effort.NEXT - 1, False)
+    assert (told.startswith(f"Next: {rows[0].case}, "), told.count(","), enough) == (True, effort.NEXT - 1, False)
     states = {case: said(n, False) for n, case in enumerate(order[:10], 1)}  # right ones, and much is not known yet
     found = effort.left(rows, states)
     assert found is not None
     assert found.high > 3
     assert not effort.following(order, rows, states)[1]
     states = {case: said(n, True) for n, case in enumerate(order, 1)}
-    assert effort.following(order, rows, states) == ("enough: every case was seen", True)
+    assert effort.following(order, rows, states) == ("Enough: every case was seen", True)
 
 
 def test_undoubted_cases_are_mixed_in_anywhere() -> None:

@@ -238,13 +238,14 @@ def drawn(
 
 
 def of_case(audit: Audit, case: str, side: int = SIDE, numbered: bool = True, suggesting: bool = True) -> Shown:
-    """A case at its worst finding: the given label, what is suggested, and the numbers of findings on that slice.
+    """A case at its worst finding: the given label, what is suggested, and the numbers of findings on that slice; where
+    not ``suggesting``, the given label as of a case without findings.
 
     Raises:
         InputError: the label cannot be read, or is no longer the one that was audited.
     """
     label = audit.given(case)
-    findings = [f for f in audit.findings(case) if f.number and f.slice]
+    findings = [f for f in audit.findings(case) if f.number and f.slice and suggesting]
     numbers, suggested = audit.map("findings", case), audit.map("suggestions", case) if suggesting else None
     shown = numbers > 0 if findings and numbers is not None else label.array > 0
     cut = sliced(label.array, label.geometry, findings[0].slice if findings else None, shown)

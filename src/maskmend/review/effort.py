@@ -110,20 +110,22 @@ def _foretold(total: int, seen: tuple[tuple[int, bool], ...]) -> Left:
 
 
 def sentence(rows: Sequence[Row], states: Mapping[str, CaseState]) -> str:
-    """ "12 of 40 seen; about 3 (0-7) wrong ones left"."""
+    """ "12 of 40 seen; about 3 (0–7) wrong ones left"."""
     seen, rest = len(finished(states)), left(rows, states)
     told = f"{seen} of {len(rows)} seen"
     if seen == len(rows) or rest is None:
         return told
+    if rest.high == 0:
+        return f"{told}; probably no wrong ones left"
     return f"{told}; about {rest.value:.0f} ({rest.low:.0f}–{rest.high:.0f}) wrong ones left"
 
 
 def following(order: Sequence[str], rows: Sequence[Row], states: Mapping[str, CaseState]) -> tuple[str, bool]:
-    """ "next: …", or "enough: …" and True where, in all likelihood, few wrong labels are left."""
+    """ "Next: …", or "Enough: …" and True where, in all likelihood, few wrong labels are left."""
     done, rest = set(finished(states)), left(rows, states)
     coming = [case for case in order if case not in done]
     if not coming:
-        return "enough: every case was seen", True
+        return "Enough: every case was seen", True
     if rest is not None and rest.high <= max(1, SLACK * len(rows)):
-        return "enough: more reviewing changes little", True
-    return f"next: {', '.join(coming[:NEXT])}", False
+        return "Enough: more reviewing changes little", True
+    return f"Next: {', '.join(coming[:NEXT])}", False

@@ -78,12 +78,12 @@ class Session:
         return view
 
     def thumbnail(self, case: str) -> bytes:
-        """A PNG, made once; without what is suggested while that, or whether there is any, is hidden.
+        """A PNG, made once; it does not tell whether a case is doubted, and where, while that is hidden.
 
         One waits to read at a time: a case that is opened comes before those in the queue.
         """
         with self.drawing, self.reading:
-            key = case, not (self.hidden(case) or self.veils(case))
+            key = case, not self.veils(case)
             if key not in self.thumbnails:
                 self.thumbnails[key] = thumbnail(self.audit, *key)
             return self.thumbnails[key]

@@ -99,7 +99,7 @@ def review(
     states = spoken_of(opened)
     done = [state for state in states.values() if sure(state)]
     told, enough = effort.following(effort.order(opened.rows, blind, seed), opened.rows, states)
-    return ReviewSummary(opened, len(done), sum(map(effort.wrong, done)), told[0].upper() + told[1:], enough)
+    return ReviewSummary(opened, len(done), sum(map(effort.wrong, done)), told, enough)
 
 
 def _writer(audit: Audit, reviewer: str, held: ExitStack) -> tuple[Journal | None, str | None]:

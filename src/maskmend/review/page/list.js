@@ -101,7 +101,7 @@ export class SummaryPage {
       el("figure", {}, this.curve, el("figcaption", {}, "Wrong masks found (upwards) against cases seen")),
       table("Your answers", ["What was doubted", ...VERDICTS], [...byKind, ["all", ...counts(verdicts)]]),
       el("p", { className: "quiet" }, `Time at findings: ${lasting(seconds)}.`),
-      blind && table("Would you have found it without us?", ["", "you found wrong"], [
+      blind && table("Did you follow the suggestions, or your eyes?", ["", "you found wrong"], [
         ["findings whose suggestion you saw", ofAll(blind.shown)],
         ["findings whose suggestion was kept back until you answered", ofAll(blind.hidden)],
         ["cases that nothing spoke against", ofAll(blind.undoubted)]]));

@@ -9,7 +9,8 @@ const LAYERS = [["given", "given mask"], ["suggestion", "suggestion"], ["current
 const SIZES = Array.from({ length: 40 }, (_, i) => [i + 1, i + 1]);
 
 const titleOf = ({ kind, class: name, other }) => `${words(kind)}: ${name}${other ? ` or ${other}` : ""}`;
-const size = ({ volume_ml: ml, voxels }) => (ml ? `${Number(ml.toPrecision(2))} ml` : voxels ? `${voxels} px` : "");
+const size = ({ volume_ml: ml, voxels }, unit) =>
+  ml ? `${Number(ml.toPrecision(2))} ml` : voxels ? `${voxels} ${unit}` : "";
 
 export class Panel {
   constructor(page) {
@@ -69,10 +70,11 @@ export class Panel {
     if (drawing) return "Draw what is right (green). Esc when it is.";
     if (study.done) return "This case is done. Enter: next case.";
     if (finding && revealed === finding.id) return "Here is the suggestion. Answer again, or n: next.";
-    if (!study.findings.length) return "No place is marked in this case. Is the mask right? If so, Enter; if not, draw.";
+    if (!study.findings.length) return "No place is marked here. Is the mask (orange) right? If so, Enter; if not, draw (d).";
     if (!unseen) return "All findings seen. Enter: case done.";
     if (finding?.verdict) return `${unseen} without a verdict. n: next.`;
     if (finding?.hidden) return "Is the mask wrong here? The suggestion comes after your answer.";
+    if (finding?.suggested && finding.kind === "spurious") return "Should this part of the mask (orange) go?";
     if (finding?.suggested) return "Is the suggestion (blue, dashed) better than the given mask (orange)?";
     return "Is the mask right here (r)? If not, draw (d); if you cannot tell, u.";
   }
@@ -85,9 +87,10 @@ export class Panel {
 
   #findings() {
     const { page, list } = this, focused = document.activeElement?.dataset?.finding;
+    const unit = page.app.audit.dims === 2 ? "px" : "voxels";
     list.replaceChildren(...page.findings.map((finding) => {
       const { verdict, id } = finding, text = el("span", {}, titleOf(finding));
-      const mark = el("span", { className: `mark ${verdict ?? ""}` }, MARKS[verdict] ?? size(finding));
+      const mark = el("span", { className: `mark ${verdict ?? ""}` }, MARKS[verdict] ?? size(finding, unit));
       const row = button([text, mark], () => page.select(finding), { className: "finding" });
       row.dataset.finding = id;
       if (finding === page.finding) row.setAttribute("aria-current", "true");
