@@ -29,6 +29,10 @@ CLEAR = 2
 """Shells away that this place must be at least."""
 FAINT = 0.05
 """Change, in standard deviations of the image around the object, below which there is no edge."""
+OFF = 3
+"""Shells away that the edge of one case must be."""
+PEAK = 0.2
+"""Share of the masks that must end at an edge, for the others to be off."""
 SURE = 0.8
 """Share of the cases whose own edge must lie on that side."""
 NEAR = 4
@@ -94,17 +98,42 @@ def verdict(profiles: Sequence[Floats], step_mm: float) -> Offset | None:
     profiles: of one class, of each case. None where masks end at an edge, and where nothing can be said: too few cases,
     structures too small to tell shells apart, no contrast, cases that disagree.
     """
-    if len(profiles) < FEWEST:
+    best, change, own, _ = _found(profiles)
+    if len(profiles) < FEWEST or abs(PLACE[best]) < CLEAR:
         return None
+    if change[best] * NEARER[best] < max(FACTOR * change[SHELLS - 1], FAINT):
+        return None
+    sure = float((own * np.sign(PLACE[best]) >= CLEAR).mean())
+    return Offset(mm=float(-PLACE[best] * step_mm), sure=sure) if sure >= SURE else None
+
+
+def offsets(profiles: Sequence[Floats]) -> NDArray[np.int64]:
+    """By how many shells each mask of a class, (N,), reaches beyond the edge in its own image, below 0 ends before it;
+    0 where it does not, and everywhere if edges cannot be trusted.
+
+    They can be where a good part of the masks end at an edge, and far fewer beside it; or where hardly any does, but
+    all of them are off to the same side.
+    """
+    best, change, own, top = _found(profiles)
+    if change[best] * NEARER[best] < FAINT:
+        return np.zeros_like(own)
+    own = np.where(top > np.median(top) / 4, own, 0)  # an image whose edge is not like the others' tells nothing
+    at, beside = np.abs(own) < CLEAR, (np.abs(own) >= CLEAR) & (np.abs(own) < OFF)
+    if at.sum() >= max(FEWEST, PEAK * len(own)) and at.sum() > 2 * beside.sum():
+        return np.where(np.abs(own) >= OFF, -own, 0)
+    if (shared := verdict(profiles, 1)) is None:
+        return np.zeros_like(own)
+    return np.where(-own * np.sign(shared.mm) >= CLEAR, -own, round(shared.mm))
+
+
+def _found(profiles: Sequence[Floats]) -> tuple[int, Floats, NDArray[np.int64], Floats]:
+    """Index of the place of the edge that cases share; how much their mean changes at each place (D,); the place of
+    each case's own edge (N,), where it changes most as the mean does; and by how much, (N,)."""
     each, mean = _shared(profiles)
     change = _smooth(np.linalg.norm(mean, axis=0) / len(mean) ** 0.5)
     best = int((change * NEARER).argmax())
-    if abs(PLACE[best]) < CLEAR or change[best] * NEARER[best] < max(FACTOR * change[SHELLS - 1], FAINT):
-        return None
-    alike = _smooth(np.einsum("ncd,c->nd", each, mean[:, best]))  # how each case changes as the mean does there
-    own = PLACE[(alike * NEARER).argmax(1)]
-    sure = float((own * np.sign(PLACE[best]) >= CLEAR).mean())
-    return Offset(mm=float(-PLACE[best] * step_mm), sure=sure) if sure >= SURE else None
+    alike = _smooth(np.einsum("ncd,c->nd", each, mean[:, best])) * NEARER
+    return best, change, PLACE[alike.argmax(1)], alike.max(1)
 
 
 def sharpness(profiles: Sequence[Floats]) -> float:
