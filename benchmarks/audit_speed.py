@@ -118,7 +118,7 @@ def judged_pictures(root: Path, cases: int = PICTURES, side: int = 512) -> tuple
 
 def whole(root: Path, predictions: Path) -> None:
     """An audit in a process of its own: only what it uses is measured."""
-    command = [sys.executable, "-m", "maskmend", "audit", str(root), "-o", str(root / "audit")]
+    command = [sys.executable, "-m", "maskmend", "audit", str(root), "-o", f"{root}-audit"]
     command += ["--predictions", str(predictions)]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
