@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from maskmend import config, methods
 from maskmend.audit.advice import advise
 from maskmend.audit.store import Judge, Row, Share, open_audit, write_about, write_rows
+from maskmend.audit.tau import EITHER
 from maskmend.cli import app
 from maskmend.data.formats import read_label, write_label
 from maskmend.errors import InputError
@@ -22,6 +23,7 @@ from maskmend.verbs.train import tau_of
 
 SHARES = {"background": Share(value=0.03, low=0.01, high=0.1), "part1": Share(value=0.2, low=0.1, high=0.4)}
 IMAGE = Share(value=0.05, low=0.02, high=0.11)
+TORN = IMAGE.model_copy(update={"unknown": EITHER})
 CROSS = (Judge(kind="cross", held_out=False, cases=8),)
 REVIEWED = (Judge(kind="reviewed", held_out=False, cases=8),)
 
@@ -71,8 +73,9 @@ def test_what_an_audit_cannot_tell(audited: Path, toy: Path, tmp_path: Path) -> 
     refused("method.tau=0.1 is given", toy, "gsd_net", None, ["method.tau=0.1"])
     refused("is an audit of .*, not of", write_toy(tmp_path / "other", cases=2), "gsd_net")
     rewrite(audited, tau_image=IMAGE.model_copy(update={"unknown": "the sun shone"}))
-    refused(r"does not know how much is wrong \(the sun shone\); give method.tau, or look for it with --search", toy)
-    refused(r"\(the sun shone\); give method.tau\.", toy, "jocor")
+    refused(
+        r"does not know how much is wrong \(the sun shone\); review some masks and audit with --again", toy, "jocor"
+    )
     rewrite(audited, tau_image=None)
     refused("holds no share of wrong pixels; make it again with --cross 2", toy, "gsd_net")
     path = sorted((toy / "labelsTr").iterdir())[0]
@@ -101,6 +104,7 @@ def test_the_command_says_what_it_took(audited: Path, toy: Path, tmp_path: Path)
         (["reviewed"] * 8, {"judges": REVIEWED}, "by which", ["mend", "train"]),
         (["reviewed"] * 10, {}, "10 masks were reviewed, by which", ["mend", "train"]),
         (["reviewed"] * 2, {"edges_mm": {"part1": 4.0}}, "edges contradict", ["review", "audit", "mend", "train"]),
+        ([], {"tau_image": TORN, "looks_clean": False}, "either may be right", ["review", "audit", "mend", "train"]),
         (["redraw", "review", "fine"], {}, "2 of 10 masks are doubted", ["train"]),
         ([], {"looks_clean": True}, "look clean", ["train"]),
         ([], {"judges": ()}, "no network judged", ["train"]),

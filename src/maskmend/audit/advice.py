@@ -5,7 +5,8 @@ Few rules, the first that applies, each with what was measured (docs/results.md)
 - Masks that a person reviewed are worth more than any method: sixteen of 160 won back 90 and 92 % of the gap, sixteen
   alone came within about a point of all; eight of 64 were too few for networks of their own, which is found out
   without harm. So they judge the others first.
-- What every mask shares no network sees: where image edges contradict all of them, a few are reviewed at random.
+- What every mask shares no network sees: where image edges contradict all of them, a few are reviewed at random. Nor
+  does it know who is right where most masks are as a whole wider or tighter than its own.
 - Else the default, which needs no share of wrong pixels and no clean mask. The methods that need either lost to plain
   training on some data, or came after those that have clean masks.
 """
@@ -19,7 +20,8 @@ from pathlib import Path
 from ..data.dataset import Dataset, open_dataset
 from ..types import Trust
 from .rank import AT_RANDOM, counted, listed
-from .store import Audit, is_audit, open_audit, spoken
+from .store import About, Audit, is_audit, open_audit, spoken
+from .tau import EITHER
 
 DEFAULT = "robust"
 """The method that may be taken whatever the masks are like."""
@@ -65,12 +67,8 @@ def of_audit(audit: Audit) -> Advice:
             f"{counted(reviewed, 'mask')} were reviewed, and are worth more than any method: let them judge the others."
         )
         return Advice(DEFAULT, why, (again, *mended))
-    if about.edges_mm:
-        classes = listed([spoken(name) for name in about.edges_mm])
-        why = (
-            f"the images' edges contradict every mask of {classes}, which no method sees: review {AT_RANDOM} at random."
-        )
-        return Advice(DEFAULT, why, (f"maskmend review {folder}", again, *mended))
+    if shared := _shared(about):
+        return Advice(DEFAULT, f"{shared}: review {AT_RANDOM} first.", (f"maskmend review {folder}", again, *mended))
     doubted = sum(row.hint in ("redraw", "review") for row in audit.rows)
     if about.looks_clean:
         why = "these masks look clean, and it then learns much as plain training does."
@@ -79,6 +77,15 @@ def of_audit(audit: Audit) -> Advice:
     else:
         why = "no network judged these masks (add --cross 2 to the audit); it judges them by itself."
     return Advice(DEFAULT, why, (_train(data),))
+
+
+def _shared(about: About) -> str:
+    """What no network can tell right from wrong, for many masks have it; "" where nothing of the kind is known."""
+    if about.edges_mm:
+        classes = listed([spoken(name) for name in about.edges_mm])
+        return f"the images' edges contradict every mask of {classes}, which no network sees"
+    torn = about.tau_image is not None and about.tau_image.unknown == EITHER and not about.looks_clean
+    return EITHER if torn else ""
 
 
 def of_dataset(dataset: Dataset) -> Advice:

@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 TORN = 0.9
 """How one-sided a judge differs from the median mask, from which it may be misled: .97 to 1.00 where 60 % of the masks
 were all too wide or all too tight, at most .82 where errors went either way, and in right masks."""
+EITHER = "most masks are wholly wider or wholly tighter than the judge draws them, and either may be right"
 SPEAKS = 8
 """Voxels that differ, below which a mask says nothing of sides."""
 
@@ -101,10 +102,7 @@ def _torn(judged: Sequence[Judged], k: int) -> str:
     if speaking.sum() < max(LEAST_CASES, len(tables) / 2):
         return ""
     sides = np.abs(less - more)[speaking] / differ[speaking]
-    one_sided = bool(np.median(sides) > TORN)
-    return (
-        "most masks are wholly wider or wholly tighter than the judge draws them, and either may be right" * one_sided
-    )
+    return EITHER if np.median(sides) > TORN else ""
 
 
 def spread(share: Share) -> str:

@@ -101,8 +101,10 @@ def tau_of(
     by_class = _by_class(run)
     shares = [about.tau[name] for name in about.labels] if by_class else [about.tau_image]
     if why := next((share.unknown for share in shares if share.unknown), ""):
-        search = ", or look for it with --search tau" if "tau" in run.method_parts()[0].search else ""
-        raise InputError(f"{audit} does not know how much is wrong ({why}); give method.tau{search}.")
+        raise InputError(
+            f"{audit} does not know how much is wrong ({why}); review some masks and audit with --again, or give "
+            "method.tau."
+        )
     values = tuple(min(round(share.value, 4), 0.99) for share in shares)
     if not by_class:
         return Taken(audit, values[0], f"{spread(shares[0])} of all pixels are believed wrong")
