@@ -81,7 +81,7 @@ def _saved(folder: Path, organs: int) -> Path:
             row[...] = 1 / (1 + np.exp(np.clip((np.sqrt(plane) - 1) * min(radii) / 2, -15, 15)))
     for block in prob.swapaxes(0, 1):
         block[1:] /= np.maximum(block[1:].sum(0, dtype=np.float32), 1)
-        block[0] = 1 - block[1:].sum(0, dtype=np.float32)
+        block[0] = np.maximum(1 - block[1:].sum(0, dtype=np.float32), 0)
     folder.mkdir()
     np.savez_compressed(folder / "ct.npz", probabilities=prob)
     return folder
