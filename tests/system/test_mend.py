@@ -44,8 +44,8 @@ def test_audit_review_mend_train(maskmend: Maskmend, tmp_path: Path) -> None:
     assert not maskmend("simulate", true, "-o", given, "--noise", "dilate_erode", "--fraction", "0.5").exit_code
     assert not maskmend("audit", given, "-o", audit, "--predictions", true / "labelsTr").exit_code
     nothing = maskmend("mend", audit, "-o", tmp_path / "Dataset003_Mended")
-    assert nothing.exit_code == 0
-    assert "nothing was written" in nothing.output
+    assert nothing.exit_code == 1, "train, which comes next, would look for it"
+    assert "Nothing was written" in nothing.output
     assert not (tmp_path / "Dataset003_Mended").exists()
     reviewed = accept_all(audit, 3)
     mended = tmp_path / "Dataset003_Mended"

@@ -101,7 +101,9 @@ def _foretold(total: int, seen: tuple[tuple[int, bool], ...]) -> Left:
     share = (untold + (1 - untold) * expit(at + slope * score)).clip(1e-9, 1 - 1e-9)  # (points of the grid, cases)
     places, found = (np.array(part) for part in zip(*seen, strict=True))
     likely = np.where(found, share[:, places], 1 - share[:, places])
-    weight, chance = softmax(prior.ravel() + np.log(likely).sum(1)), np.delete(share, places, 1)
+    weight = softmax(prior.ravel() + np.log(likely).sum(1))
+    kept = weight > 1e-6 * weight.max()
+    weight, chance = weight[kept] / weight[kept].sum(), np.delete(share[kept], places, 1)
     mean, sd = chance.sum(1), np.sqrt((chance * (1 - chance)).sum(1)) + 1e-9
     counts = np.arange(total - len(seen) + 1)
     below = weight @ ndtr((counts + 0.5 - mean[:, None]) / sd[:, None])
