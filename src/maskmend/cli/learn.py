@@ -65,10 +65,10 @@ def _from_audit(
     audit: Path | None, dataset: Path, output: Path, words: list[str], search: str | None, asked: dict[str, Any]
 ) -> list[str]:
     """The setting that the audit, if any, tells."""
-    from ..verbs.train import begun, tau_of
-
     if audit is None:
         return []
+    from ..verbs.train import begun, tau_of
+
     if search == "tau":
         raise InputError("--search tau and --audit both tell the share of wrong pixels; leave one out.")
     taken = tau_of(audit, dataset, asked["method"], asked["config"] or begun(output, asked["resume"]), words)
@@ -154,9 +154,12 @@ def methods(
     ] = None,
 ) -> None:
     """List the methods, or one with its paper, needs and parameters."""
-    from ..verbs.methods import advise as advised
     from ..verbs.methods import methods
 
-    if advise is not None and name is not None:
+    if advise is None:
+        return show(methods(name).table())
+    from ..audit.advice import advise as advised
+
+    if name is not None:
         raise InputError(f"{name} and --advise: one shows a method, the other names one; leave one out.")
-    show(methods(name).table() if advise is None else advised(advise).table())
+    show(advised(advise).table())

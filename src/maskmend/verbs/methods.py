@@ -10,10 +10,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from .. import methods as library
-from ..audit.advice import Advice, advise
 from ..networks import Network, NetworkConfig, build
-
-__all__ = ["Advice", "Catalogue", "Description", "Parameter", "advise", "describe", "methods"]
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
