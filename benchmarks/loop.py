@@ -36,7 +36,7 @@ from maskmend.verbs.mend import mend
 from maskmend.verbs.predict import predict
 from maskmend.verbs.train import train
 
-TESTS = {"chest": "MCU", "hippocampus": "", "dermoscopy": ""}
+TESTS = {"chest": "MCU", "hippocampus": "", "dermoscopy": "", "polyps": ""}
 """Which images are for testing: of another hospital, or those after the training cases."""
 WAYS = (
     "truth",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from maskmend.audit.edges import Profiles
-from maskmend.functional.edges import FEWEST, SHELLS, profile, verdict
+from maskmend.audit.edges import Profile, doubt, off, profiles, shared
+from maskmend.functional.edges import FEWEST, SHELLS, profile, sharpness, thickness, verdict
 from maskmend.types import IGNORE
 
 LABELS = {"background": 0, "disc": 1}
@@ -24,31 +24,31 @@ def cases(
     contrast: float = 2.0,
     radius: float = 22,
     spacing_mm: tuple[float, ...] | None = None,
-) -> Profiles:
+) -> list[dict[int, Profile]]:
     """Balls of about this radius in noise, given too wide by so much."""
-    found, rng = Profiles(LABELS), np.random.default_rng(0)
+    found, rng = [], np.random.default_rng(0)
     spacing_mm = spacing_mm or (1.0,) * len(shape)
     for place, offset in enumerate(offsets_mm):
         own = radius + place % 3
         image = rng.normal(size=(1, *shape)) + contrast * ball(shape, own, spacing_mm)
-        found.add(image, ball(shape, own + offset, spacing_mm), spacing_mm)
+        found.append(profiles(image, ball(shape, own + offset, spacing_mm), [1], spacing_mm))
     return found
 
 
 @pytest.mark.parametrize("offset", [-6, -4, 4, 8])
 def test_all_masks_off_by_as_much_are_told_by_how_much(offset: float) -> None:
-    found = cases([offset] * 12).verdicts()["disc"]
+    found = shared(cases([offset] * 12), LABELS)["disc"]
     assert found.mm == pytest.approx(offset, abs=1)
     assert found.sure > 0.9
 
 
 def test_in_mm_of_anisotropic_volumes() -> None:
-    found = cases([6] * FEWEST, (24, 48, 48), radius=15, spacing_mm=(2.0, 1.0, 1.0)).verdicts()["disc"]
+    found = shared(cases([6] * FEWEST, (24, 48, 48), radius=15, spacing_mm=(2.0, 1.0, 1.0)), LABELS)["disc"]
     assert found.mm == pytest.approx(6, abs=1.5)
 
 
 @pytest.mark.parametrize(
-    "profiles",
+    "found",
     [
         cases([0] * 12),
         cases([1] * 12),
@@ -59,8 +59,51 @@ def test_in_mm_of_anisotropic_volumes() -> None:
     ],
     ids=["right", "a pixel", "both sides", "no contrast", "few cases", "tiny"],
 )
-def test_else_nothing_is_said(profiles: Profiles) -> None:
-    assert profiles.verdicts() == {}
+def test_else_nothing_is_said_of_all(found: list[dict[int, Profile]]) -> None:
+    assert shared(found, LABELS) == {}
+
+
+@pytest.mark.parametrize("wrong", [[6, 8, 7], [-6, -8, -7], [6, -7, 8, -6], [6, 7, 8, 9] * 5])
+def test_each_mask_that_is_off_is_told_where_others_are_right_however_few(wrong: list[float]) -> None:
+    found = cases([*wrong, *[0.0] * 10, 1, -1])
+    told = off({str(place): each for place, each in enumerate(found)}, LABELS)
+    assert {int(case): round(each[1]) for case, each in told.items()} == pytest.approx(dict(enumerate(wrong)), abs=1)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        cases([0] * 12),
+        cases([0] * 9 + [6] * 3, contrast=0.0),
+        cases([6, 0]),
+        cases([-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8] * 2),
+        cases([6] * 12),
+    ],
+    ids=["all right", "no contrast", "two cases", "drawn anyhow", "all off alike: said of all"],
+)
+def test_of_single_masks_nothing_is_said_where_edges_cannot_be_trusted(found: list[dict[int, Profile]]) -> None:
+    assert off({str(place): each for place, each in enumerate(found)}, LABELS) == {}
+
+
+def test_what_a_ball_loses_whose_boundary_is_off() -> None:
+    for dims, volume, unit in ((2, np.pi * 100, 2), (3, 4 / 3 * np.pi * 1000, 3)):
+        inner, outer = 8.0**unit, 10.0**unit
+        assert doubt(2, volume, dims) == pytest.approx(1 - 2 * inner / (inner + outer))
+        assert doubt(-2, volume, dims) == pytest.approx(1 - 2 * outer / (outer + 12.0**unit))
+        assert doubt(0, volume, dims) == 0
+        assert doubt(99, volume, dims) == 1
+
+
+def test_masks_are_sharpest_at_the_edge() -> None:
+    sharp = {offset: sharpness([each[1].changes for each in cases([offset] * 12)]) for offset in (-4, -2, 0, 2, 4)}
+    assert max(sharp, key=sharp.__getitem__) == 0
+    assert sharp[0] > 2 * max(sharp[-4], sharp[4])
+
+
+def test_shells_are_a_pixel_thick_unless_objects_are_large() -> None:
+    assert thickness(np.pi * 20**2, 2, 1.0) == 1.0
+    assert thickness(np.pi * 200**2, 2, 1.0) == pytest.approx(4.0)
+    assert thickness(4 / 3 * np.pi * 100**3, 3, 0.5) == pytest.approx(2.0)
 
 
 def test_the_change_at_the_boundary_is_that_of_two_shells() -> None:

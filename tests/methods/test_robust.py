@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from maskmend.functional.losses import one_hot
-from maskmend.methods.robust import ENOUGH, LEVELS, Config, Robust, at_levels, contradicted
+from maskmend.methods.robust import ENOUGH, LEVELS, Config, Robust, ends, with_class
 from maskmend.types import IGNORE, Batch, Progress, Trust
 
 LOOK = Progress(3, 10, 0, 1)
@@ -149,46 +149,65 @@ def noisy_images(count: int, radius: float) -> Tensor:
 
 @pytest.mark.parametrize(("given", "sign"), [(8, -1), (16, 1), (12, 0)])
 def test_edges_tell_when_every_mask_is_too_tight_or_too_wide(given: int, sign: int) -> None:
-    data = Cases(torch.stack([disc(given + i % 2) for i in range(12)]), image=noisy_images(12, 12))
-    found = contradicted(data)
-    assert np.sign(found.get(1, 0)) == sign
-    assert abs(abs(found.get(1, 0)) - abs(given - 12)) <= 1.5
+    found = ends(Cases(torch.stack([disc(given + i % 2) for i in range(12)]), image=noisy_images(12, 12)))[1]
+    assert (found.sign() == sign).all()
+    assert (found - (given - 12)).abs().max() <= 1.5
+
+
+def test_edges_tell_which_masks_are_off_where_others_are_right() -> None:
+    radii = [8, 17, 12, 16, 7, *[12] * 9]
+    data = Cases(torch.stack([disc(r + i % 2) for i, r in enumerate(radii)]), image=noisy_images(14, 12), clean=1)
+    found = ends(data)[1]
+    assert (found.abs() - (torch.tensor(radii) - 12).abs()).abs()[1:].max() <= 1.5
+    assert torch.equal(found.sign(), torch.tensor([0, 1, 0, 1, -1, *[0] * 9])), "a clean one is believed"
 
 
 def test_the_strip_between_masks_and_edges_teaches_nothing_before_the_first_look() -> None:
-    data, made = Cases(torch.stack([disc(8), disc(12)]), torch.stack([disc(8)] * 2)), method()
-    batch = data.batch(torch.arange(2))
-    made.offset = {1: -3.0}
-    label = made.believed(batch)
-    assert torch.equal(label == 1, batch.label == 1)
-    assert torch.equal(label == IGNORE, (batch.label == 0) & (batch.maps["distance"] < 6))
-    made.offset = {1: 3.0}
-    label = made.believed(batch)
-    assert torch.equal(label == 0, batch.label == 0)
-    kept = (label == 1).flatten(1).sum(1) / (batch.label == 1).flatten(1).sum(1)
-    assert (kept >= made.config.core - 0.05).all()  # the inside of small objects still teaches
+    data, made = Cases(torch.stack([disc(8), disc(12), disc(12)]), torch.stack([disc(8)] * 3)), method()
+    batch = data.batch(torch.arange(3))
+    made.offset = torch.tensor([[0.0, 0, 0], [-3.0, 2.0, 0.0]])
+    depth, label = batch.maps["distance"], made.believed(batch)
+    assert torch.equal(label[0] == IGNORE, (batch.label[0] == 0) & (depth[0] < 6))
+    assert torch.equal(label[1] == IGNORE, (batch.label[1] == 1) & (depth[1] < 4))
+    assert torch.equal(label[2], batch.label[2])
+    made.offset[1, 1] = 30.0
+    kept = (made.believed(batch)[1] == 1).sum() / (batch.label[1] == 1).sum()
+    assert kept == pytest.approx(made.config.core, abs=0.05), "the inside still teaches"
     made.looked = 1
     assert torch.equal(made.believed(batch), batch.label)
 
 
-def test_a_class_is_drawn_at_the_level_that_ends_at_edges() -> None:
-    images = noisy_images(12, 12)
-    slope = torch.stack([(12 - depth_of_disc()) / 3 for _ in range(12)])  # log-odds that fall by 1 in 3 pixels
-    made, data = method(), Cases(torch.stack([disc(7)] * 12), image=torch.cat((images, slope.unsqueeze(1)), 1))
+class Slope(Sees):
+    """Log-odds that fall by 1 in 3 pixels, and name a disc 3 pixels too wide."""
 
-    class Slope(Sees):
-        def forward(self, image: Tensor) -> Tensor:
-            return torch.stack((torch.zeros_like(image[:, 1]), image[:, 1] + 1.0), 1)  # too wide by 3 pixels at 0
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.stack((torch.zeros_like(image[:, 0]), ((15 - depth_of_disc()) / 3).expand(len(image), -1, -1)), 1)
 
-    made.net1 = made.net2 = Slope()
-    level = made.level(data, 1)
-    assert level is not None
-    assert abs(level - 1.0) <= float(LEVELS[1] - LEVELS[0])
-    batch = data.batch(torch.arange(12))
-    drawn = at_levels(batch.label, torch.softmax(Slope()(batch.image), 1), batch, {1: level})
-    assert float((drawn != disc(12.5)).float().mean()) < 0.05
-    right = Cases(torch.stack([disc(12 + i % 2) for i in range(12)]), image=data.image)
-    assert made.level(right, 1) is None
+
+def test_masks_off_their_edges_are_drawn_at_the_level_that_ends_at_edges() -> None:
+    label = torch.stack([disc(7 if i < 10 else 12 + i % 2) for i in range(20)])
+    data, made = Cases(label, image=noisy_images(20, 12)), Robust(Slope, Config()).eval()
+    made.begin_epoch(Progress(0, 10, 0, 1), data)
+    assert made.offset[1].nonzero().flatten().tolist() == list(range(10))
+    assert abs(made.level(data, 1) - 1.0) <= float(LEVELS[1] - LEVELS[0])
+    assert made.begin_epoch(LOOK, data)["redrawn"] == pytest.approx(0.5)
+    assert torch.equal(data.written[10:], label[10:])
+    assert float((data.written[:10] != disc(12.5)).float().mean()) < 0.05
+
+
+def test_what_is_drawn_off_the_edge_too_is_not_taken() -> None:
+    label = torch.stack([disc(7 if i < 10 else 12 + i % 2) for i in range(20)])
+    data, made = Cases(label, image=noisy_images(20, 12)), Robust(Slope, Config()).eval()
+    made.begin_epoch(Progress(0, 10, 0, 1), data)
+    assert made.accepted(data, 1, 1.0)[:10].all()
+    assert not made.accepted(data, 1, 3.0).any()
+
+
+def test_a_class_is_redrawn_but_not_in_place_of_others() -> None:
+    label = torch.tensor([[0, 1, 1, 2, 0], [0, 1, 1, 2, 0]])
+    mask = torch.tensor([[1, 1, 0, 1, 0], [1, 1, 0, 1, 0]], dtype=torch.bool)
+    drawn = with_class(label, 1, mask, torch.tensor([True, False]))
+    assert drawn.tolist() == [[1, 1, 0, 2, 0], [0, 1, 1, 2, 0]]
 
 
 def depth_of_disc() -> Tensor:
@@ -198,6 +217,7 @@ def depth_of_disc() -> Tensor:
 
 def test_what_it_has_seen_survives_a_checkpoint() -> None:
     made, other = method(), method()
-    made.looked, made.trusted, made.skill, made.offset = 1, True, 0.83, {2: -3.5}
+    made.looked, made.trusted, made.skill, made.offset = 1, True, 0.83, torch.tensor([[0.0, 0], [-3.5, 2]])
     other.load_state_dict(made.state_dict())
-    assert (other.looked, other.trusted, other.skill, other.offset) == (1, True, 0.83, {2: -3.5})
+    assert (other.looked, other.trusted, other.skill) == (1, True, 0.83)
+    assert torch.equal(other.offset, made.offset)

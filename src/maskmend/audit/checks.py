@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.align import unplaced
+from ..data.align import aligned, unplaced
 from ..data.dataset import Case, Dataset, case_arrays, declared_label
 from ..data.formats import Picture, read_label
 from ..data.geometry import Geometry
@@ -22,6 +22,7 @@ from ..runs.derived import in_threads
 from ..types import IGNORE
 from . import anatomy
 from .anatomy import Shape
+from .edges import Profile, profiles
 from .findings import Words
 from .store import Doubted, class_names, sha256
 
@@ -38,7 +39,7 @@ class Look:
 
     files: sha256 of the label and of each image; "" of what cannot be read. content: of the image's voxels, however its
     file was written; "" if there are none, or they cannot be used. broken: why its label cannot be used. doubted: what
-    the label shows by itself. shapes: by value. geometry, shape: of the label.
+    the label shows by itself. shapes, edges: by value. geometry, shape: of the label.
     """
 
     case: str
@@ -49,6 +50,7 @@ class Look:
     shapes: dict[int, Shape] = field(default_factory=dict)
     shape: tuple[int, ...] = ()
     geometry: Geometry = UNKNOWN
+    edges: dict[int, Profile] = field(default_factory=dict)
 
     @property
     def lengths(self) -> tuple[float, ...]:
@@ -67,30 +69,34 @@ def look(case: Case, dataset: Dataset) -> Look:
     assert case.label is not None
     files = tuple(_sha(path) for path in (case.label, *case.images))
     try:
-        label, content = _read(case, dataset)
+        label, content, edges = _read(case, dataset)
     except InputError as error:
         return Look(case.name, files, broken=(broken(str(error)),))
     array, place = label.array, label.geometry
     known = anatomy.shapes(array, place)
     said = words(dataset, place)
     doubted = (*_holes(array, known, said), *_gaps(array, known, said))
-    return Look(case.name, files, content, (), doubted, known, array.shape, place)
+    return Look(case.name, files, content, (), doubted, known, array.shape, place, edges)
 
 
-def _read(case: Case, dataset: Dataset) -> tuple[Picture, str]:
-    """The given label on its own grid, with the image's place if its own file tells none; and a digest of the image.
+def _read(case: Case, dataset: Dataset) -> tuple[Picture, str, dict[int, Profile]]:
+    """The given label on its own grid, with the image's place if its own file tells none; a digest of the image; and
+    how it changes across the boundary of each class.
 
     Raises InputError where a file cannot be used.
     """
     assert case.label is not None
     if not case.images:
-        return declared_label(case.label, None, case, dataset), ""
+        return declared_label(case.label, None, case, dataset), "", {}
     image, laid = case_arrays(case, dataset)
     content = hashlib.blake2b(np.ascontiguousarray(image.array).data, digest_size=16)
     content.update(str(image.array.shape).encode())
     label = read_given(case.label, dataset.ignore)
-    borrowed = unplaced(label.geometry) and laid.shape == label.shape
-    return replace(label, geometry=laid.geometry) if borrowed else label, content.hexdigest()
+    if unplaced(label.geometry) and laid.shape == label.shape:
+        label = replace(label, geometry=laid.geometry)
+    image = aligned(image, label, str(case.images[0]), str(case.label))
+    edges = profiles(image.array, label.array, list(dataset.labels.values())[1:], label.geometry.spacing_mm)
+    return label, content.hexdigest(), edges
 
 
 def given_label(case: Case, dataset: Dataset) -> Picture:

@@ -1,39 +1,67 @@
-"""The edges of a data set's images beside its masks, gathered one case at a time."""
+"""Where masks end beside the edges of their images: what is kept of each case, and what all together tell of each."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..functional.edges import Offset, profile, thickness, verdict
+from ..functional.edges import Offset, offsets, profile, thickness, verdict
 from .parts import Floats
 
 
-@dataclass
-class Profiles:
-    """The profiles of a data set's cases, gathered one case at a time. labels: name -> value, background first."""
+@dataclass(frozen=True)
+class Profile:
+    """How an image changes across the boundary of a class, from shell to shell (C, D); each is ``step_mm`` thick. As
+    much as ``volume`` belongs to the class, in mm or pixels to the power of the image's axes."""
 
-    labels: Mapping[str, int]
-    found: dict[str, list[Floats]] = field(default_factory=lambda: defaultdict(list))
-    steps_mm: dict[str, float] = field(default_factory=dict)
+    changes: Floats
+    step_mm: float
+    volume: float
 
-    def add(self, image: NDArray[Any], label: NDArray[Any], spacing_mm: Sequence[float]) -> None:
-        """A case: image (C, *S), label (*S) with IGNORE where nobody annotated."""
-        for name, value in self.labels.items():
-            voxels = int((label == value).sum())
-            if value == 0 or not voxels:
-                continue
-            if name not in self.steps_mm:
-                volume = voxels * float(np.prod(spacing_mm))
-                self.steps_mm[name] = thickness(volume, label.ndim, min(spacing_mm))
-            self.found[name].append(profile(image, label, value, spacing_mm, self.steps_mm[name]))
 
-    def verdicts(self) -> dict[str, Offset]:
-        """Of the classes whose masks all disagree with the image's edges."""
-        said = {name: verdict(profiles, self.steps_mm[name]) for name, profiles in self.found.items()}
-        return {name: offset for name, offset in said.items() if offset is not None}
+def profiles(
+    image: NDArray[Any], label: NDArray[Any], values: Sequence[int], spacing_mm: Sequence[float]
+) -> dict[int, Profile]:
+    """By class. image: (C, *S), label: (*S) with IGNORE where nobody annotated."""
+    found = {}
+    for k in values:
+        if volume := int((label == k).sum()) * float(np.prod(spacing_mm)):
+            step = thickness(volume, label.ndim, min(spacing_mm))
+            found[k] = Profile(profile(image, label, k, spacing_mm, step), step, volume)
+    return found
+
+
+def shared(cases: Sequence[Mapping[int, Profile]], labels: Mapping[str, int]) -> dict[str, Offset]:
+    """By how much masks are off, of the classes all of whose masks disagree with the images' edges."""
+    found = {}
+    for name, k in labels.items():
+        having = [case[k] for case in cases if k in case]
+        step = float(np.median([each.step_mm for each in having])) if having else 1.0
+        if offset := verdict([each.changes for each in having], step):
+            found[name] = offset
+    return found
+
+
+def off(cases: Mapping[str, Mapping[int, Profile]], labels: Mapping[str, int]) -> dict[str, dict[int, float]]:
+    """The masks that end clearly off the edge in their own image where most others do not: of each such case, by how
+    much its classes reach beyond, in mm or pixels; below 0 they end before it."""
+    said, found = shared(list(cases.values()), labels), dict[str, dict[int, float]]()
+    for name, k in labels.items():
+        having = {case: each[k] for case, each in cases.items() if k in each and name not in said}
+        shells = offsets([each.changes for each in having.values()])
+        for (case, each), shell in zip(having.items(), shells, strict=True):
+            if shell:
+                found.setdefault(case, {})[k] = float(shell * each.step_mm)
+    return found
+
+
+def doubt(offset: float, volume: float, dims: int) -> float:
+    """The Dice that a ball of such a volume loses to one whose boundary lies ``offset`` further in, or out."""
+    unit = np.pi if dims == 2 else 4 / 3 * np.pi
+    radius = (volume / unit) ** (1 / dims)
+    other = max(radius - offset, 0.0) ** dims
+    return float(1 - 2 * min(other, radius**dims) / (other + radius**dims))

@@ -17,6 +17,7 @@ from ..data.dataset import Dataset
 from ..types import IGNORE
 from .anatomy import SMALL, Part, leftward, pairs
 from .checks import NOWHERE, Look, slip, words
+from .edges import off
 from .findings import Words
 from .store import Doubted, spoken
 
@@ -37,6 +38,8 @@ FEW = 2
 """Parts up to which a class counts as one thing or a pair, of which a further part is stray."""
 SELDOM = 0.05
 """Share of the labels that touch a face of the volume, up to which touching it is told."""
+EDGES = 0.8
+"""How sure a mask is wrong that ends off the edge in its image."""
 SIDEWAYS = 0.5
 """Share of their distance that left and right lie apart sideways, from which their order is told."""
 
@@ -46,7 +49,8 @@ def compare(looks: Sequence[Look], dataset: Dataset) -> Found:
     found: Found = defaultdict(list)
     sound = [look for look in looks if not look.broken]
     names = {value: name for name, value in dataset.labels.items() if value}
-    for case, doubted in (*_own(sound), *_twice(looks), *_presence(sound, names), *_sides(sound, dataset)):
+    edges = _off_edges(sound, dataset)
+    for case, doubted in (*_own(sound), *_twice(looks), *_presence(sound, names), *_sides(sound, dataset), *edges):
         found[case].append(doubted)
     for k in names:
         having = [(look, words(dataset, look.geometry)) for look in sound if k in look.shapes]
@@ -200,3 +204,14 @@ def _border(having: Having, k: int) -> Each:
         if any(counts[face] <= SELDOM * len(having) for face in look.shapes[k].faces):
             text = f"{said.name(k)} touches the edge of the image, which few of these masks do."
             yield look.case, Doubted("border", k, NOWHERE, 0.3, text)
+
+
+def _off_edges(sound: Sequence[Look], dataset: Dataset) -> Each:
+    """Masks that do not end at the edge in their image, as most of the others do."""
+    found = off({look.case: look.edges for look in sound}, dataset.labels)
+    for look in sound:
+        for k, offset in found.get(look.case, {}).items():
+            said, side = words(dataset, look.geometry), "beyond" if offset > 0 else "before"
+            by = f"{abs(offset):.0f} {'mm' if said.known else 'px'}"
+            text = f"{said.name(k)} ends about {by} {side} the edge in the image."
+            yield look.case, Doubted("edge", k, NOWHERE, EDGES, text, depth_mm=abs(offset))

@@ -65,12 +65,14 @@ def ordered(
     found: Mapping[str, Sequence[Finding]],
     kind: str = "cross",
     reviewed: Collection[str] = (),
+    edges: Mapping[str, float] | None = None,
 ) -> list[Row]:
     """The rows of ``audit.csv``, the most doubtful case first.
 
     Where a judge saw a case its doubt is the judge's; cases that no judge saw follow in the order of their checks, of
     which the surest is their doubt where nobody judged anything. A label that cannot be used at all comes first; those
-    that are ``reviewed`` come last, for nothing is left to do about them.
+    that are ``reviewed`` come last, for nothing is left to do about them. Where the image's edge contradicts a mask, by
+    a Dice of ``edges``, this is its doubt if the judge's is less: networks repeat what most masks have in common.
 
     kind: of the judge. Only networks trained for it may redraw: those of reviewed labels wherever they differ, those of
     a cross-fit where that is out of the ordinary. Judges from elsewhere, that had not learnt from the labels, harmed
@@ -78,13 +80,19 @@ def ordered(
     """
     checks = {case: suspicion(found[case]) for case in cases}
     broken = {case for case in cases if any(f.kind == "file" and f.confidence == 1 for f in found[case])}
-    doubt = {case: judged[case].doubt if case in judged else None if judged else checks[case] for case in cases}
+    off = edges or {}
+    doubt = {
+        case: max(judged[case].doubt, off.get(case, 0.0)) if case in judged else None if judged else checks[case]
+        for case in cases
+    }
     doubt |= dict.fromkeys(broken, 1.0)
     cut = {"reviewed": CUT, "cross": usual([each.doubt for each in judged.values()])}.get(kind, math.inf)
     cut = math.inf if kind == "cross" and lost(list(judged.values())) else cut
     names = sorted(cases, key=lambda case: (-1.0 if (d := doubt[case]) is None else d, checks[case]), reverse=True)
     names.sort(key=lambda case: (case in reviewed, case not in broken))
     rows = [_row(case, rank, doubt[case], cut, judged.get(case), found[case]) for rank, case in enumerate(names, 1)]
+    if edges is not None:
+        rows = [row.model_copy(update={"scores": {**row.scores, "edges": off.get(row.case, 0.0)}}) for row in rows]
     return [row.model_copy(update={"hint": "reviewed"}) if row.case in reviewed else row for row in rows]
 
 

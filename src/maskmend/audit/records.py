@@ -22,7 +22,7 @@ networks are unsure, eight."""
 
 Kind = Literal[
     "missing", "spurious", "too_wide", "too_tight", "swap",
-    "hole", "island", "slice_gap", "left_right", "absent", "unexpected", "outlier", "border", "file",
+    "hole", "island", "slice_gap", "left_right", "absent", "unexpected", "outlier", "border", "edge", "file",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 BY_MODEL: tuple[str, ...] = KINDS[:5]

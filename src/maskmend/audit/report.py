@@ -51,6 +51,7 @@ MEANING = {
     "unexpected": "there, though seldom elsewhere",
     "outlier": "unusual size or place",
     "border": "cut off at the edge of the image",
+    "edge": "ends off the edge that the image shows",
     "file": "the file itself",
 }
 """Kinds of findings, as a person would say them."""

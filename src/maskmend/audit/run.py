@@ -18,9 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..data.align import aligned
 from ..data.dataset import Case, Dataset
-from ..data.formats import read_image
 from ..data.geometry import Geometry
 from ..data.scratch import scratch
 from ..functional import doubt as doubts
@@ -28,8 +26,8 @@ from ..functional.edges import Offset
 from ..metrics import dice, mean_sd, overlap
 from ..progress import track
 from . import rank, store, tau
-from .checks import Look, given_label, look_at, read_given, whole_class
-from .edges import Profiles
+from .checks import Look, look_at, read_given, whole_class
+from .edges import doubt, off, shared
 from .findings import by_model
 from .parts import around, mask_of
 from .population import compare
@@ -42,8 +40,6 @@ from .suggest import joined
 Array = NDArray[Any]
 NOTHING = 0.01
 """Probability of anything but background that is none."""
-OF_EDGES = 200
-"""Cases whose images are asked where their edges are."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ def audit(asked: Asked) -> Audit:
     about = _about(asked, made)
     found: dict[str, tuple[Finding, ...]] = {}
     judged: dict[str, Judged] = {}
-    edges = Profiles(asked.dataset.labels)
+    offsets = shared([look.edges for look in asked.looks.values()], asked.dataset.labels) if asked.checks else {}
     with scratch(asked.folder / "cases") as new:
         for case in track(cases, "Judging" if asked.judge else "Writing"):
             look = asked.looks[case.name]
@@ -94,21 +90,28 @@ def audit(asked: Asked) -> Audit:
             found[case.name], verdict = _case(case, asked, about, doubted, new)
             if verdict is not None:
                 judged[case.name] = verdict
-            if asked.checks and look.content and len(next(iter(edges.found.values()), ())) < OF_EDGES:
-                label = given_label(case, asked.dataset)
-                image = aligned(read_image(case.images), label, str(case.images[0]), str(case.label))
-                edges.add(image.array, label.array, label.geometry.spacing_mm)
         for case in cases:
             if case.name not in asked.frozen:
                 _take(new, asked.folder, case.name, about.file_ending)
     kind = asked.judge.kind if asked.judge else ""
-    rows = rank.ordered([case.name for case in cases], judged, found, kind, asked.reviewed)
-    whole = _whole(asked, rows, judged, edges.verdicts()) | {"seconds": round(time.monotonic() - start, 2)}
+    rows = rank.ordered([case.name for case in cases], judged, found, kind, asked.reviewed, _by_edges(asked))
+    whole = _whole(asked, rows, judged, offsets) | {"seconds": round(time.monotonic() - start, 2)}
     done = Audit(asked.folder, about.model_copy(update=whole), tuple(rows))
     store.write_rows(done.folder, rows)
     store.write_about(done.folder, done.about)
     write_report(done)
     return done
+
+
+def _by_edges(asked: Asked) -> dict[str, float]:
+    """The Dice that masks lose which end off the edge in their image; of several classes the mean, as regret is."""
+    found = off({case: look.edges for case, look in asked.looks.items()}, asked.dataset.labels) if asked.checks else {}
+    said = {}
+    for case, offsets in found.items():
+        look = asked.looks[case]
+        each = [doubt(offset, look.edges[k].volume, len(look.shape)) for k, offset in offsets.items()]
+        said[case] = sum(each) / max(len(look.edges), 1)
+    return said
 
 
 def _about(asked: Asked, made: str) -> About:

@@ -98,13 +98,20 @@ def verdict(profiles: Sequence[Floats], step_mm: float) -> Offset | None:
     profiles: of one class, of each case. None where masks end at an edge, and where nothing can be said: too few cases,
     structures too small to tell shells apart, no contrast, cases that disagree.
     """
-    best, change, own, _ = _found(profiles)
-    if len(profiles) < FEWEST or abs(PLACE[best]) < CLEAR:
+    if len(profiles) < FEWEST:
+        return None
+    best, change, place, _ = _found(profiles)
+    if abs(PLACE[best]) < CLEAR:
         return None
     if change[best] * NEARER[best] < max(FACTOR * change[SHELLS - 1], FAINT):
         return None
-    sure = float((own * np.sign(PLACE[best]) >= CLEAR).mean())
+    sure = float((place * np.sign(PLACE[best]) >= CLEAR).mean())
     return Offset(mm=float(-PLACE[best] * step_mm), sure=sure) if sure >= SURE else None
+
+
+def own(profiles: Sequence[Floats]) -> NDArray[np.int64]:
+    """By how many shells the edge of each image lies outside its mask's boundary, (N,), below 0 inside."""
+    return _found(profiles)[2]
 
 
 def offsets(profiles: Sequence[Floats]) -> NDArray[np.int64]:
@@ -114,16 +121,19 @@ def offsets(profiles: Sequence[Floats]) -> NDArray[np.int64]:
     They can be where a good part of the masks end at an edge, and far fewer beside it; or where hardly any does, but
     all of them are off to the same side.
     """
-    best, change, own, top = _found(profiles)
+    if not profiles:
+        return np.zeros(0, np.int64)
+    best, change, place, top = _found(profiles)
     if change[best] * NEARER[best] < FAINT:
-        return np.zeros_like(own)
-    own = np.where(top > np.median(top) / 4, own, 0)  # an image whose edge is not like the others' tells nothing
-    at, beside = np.abs(own) < CLEAR, (np.abs(own) >= CLEAR) & (np.abs(own) < OFF)
-    if at.sum() >= max(FEWEST, PEAK * len(own)) and at.sum() > 2 * beside.sum():
-        return np.where(np.abs(own) >= OFF, -own, 0)
+        return np.zeros_like(place)
+    place = np.where(top > np.median(top) / 4, place, 0)  # an image whose edge is not like the others' tells nothing
+    far = np.abs(place)
+    at, beside = int((far < CLEAR).sum()), int(((far >= CLEAR) & (far <= OFF)).sum())
+    if at >= max(FEWEST, PEAK * len(far)) and at > 2 * beside:
+        return np.where(far >= OFF, -place, 0)
     if (shared := verdict(profiles, 1)) is None:
-        return np.zeros_like(own)
-    return np.where(-own * np.sign(shared.mm) >= CLEAR, -own, round(shared.mm))
+        return np.zeros_like(place)
+    return np.where(-place * np.sign(shared.mm) >= CLEAR, -place, round(shared.mm))
 
 
 def _found(profiles: Sequence[Floats]) -> tuple[int, Floats, NDArray[np.int64], Floats]:
@@ -134,6 +144,14 @@ def _found(profiles: Sequence[Floats]) -> tuple[int, Floats, NDArray[np.int64], 
     best = int((change * NEARER).argmax())
     alike = _smooth(np.einsum("ncd,c->nd", each, mean[:, best])) * NEARER
     return best, change, PLACE[alike.argmax(1)], alike.max(1)
+
+
+def finer(image: NDArray[Any], mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """An image (C, *S) and a mask (*S) on a grid twice as fine, interpolated: for shells of half a pixel."""
+    from scipy.ndimage import zoom
+
+    larger = [zoom(part.astype(np.float32), 2, order=1, mode="nearest", grid_mode=True) for part in (*image, mask)]
+    return np.stack(larger[:-1]), larger[-1] > 0.5
 
 
 def sharpness(profiles: Sequence[Floats]) -> float:

@@ -31,6 +31,8 @@ class Method(nn.Module):
     """Kinds of cases it cannot do without: "clean", "noisy", "unlabeled"."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Settings of the run, other than its own, that it starts from: {"train": {"batch": ...}}. All can be changed."""
+    clean_share: ClassVar[float] = 0
+    """Share of each batch that clean cases get where there are some, unless ``train.batch`` names pools."""
     search: ClassVar[dict[str, tuple[float, ...]]] = {}
     """Parameters that can be searched for, with their candidates: the value of the smallest criterion wins."""
     maps: tuple[str, ...] = ()

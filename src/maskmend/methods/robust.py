@@ -1,8 +1,8 @@
 """Cross-mending: two networks learn half of the cases each and judge all; masks that are clearly doubted are redrawn.
 
 Three things tell that a mask is wrong, and each is used where the data has it. Masks that differ from their fellows are
-doubted by networks that did not learn them by heart. Masks that all err alike end where images show no edge. And a few
-clean masks show how much a right one is doubted.
+doubted by networks that did not learn them by heart. Masks that end where their image has no edge, as others do, or all
+alike, teach only what lies beyond the edge. And a few clean masks show how much a right one is doubted.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from .base import Build, Method
 ENOUGH = 8
 """Clean cases from which networks can learn alone."""
 ASKED = 64
-"""Cases whose images are asked where their edges are, at most."""
+"""Cases that choose a level, at most."""
 LEVELS = torch.linspace(-3, 3, 13)
 """Log-odds above which a class may be drawn."""
 
 
 class Config(types.Config):
-    """All of it is ours. Looks and shares were chosen on chest X-rays."""
+    """All of it is ours, and was chosen on chest X-rays."""
 
     looks: tuple[float, ...] = Field((0.3, 0.6), description="when masks are judged, as shares of the run")
     usual: float = Field(0.1, ge=0, lt=1, description="share of clean masks that are doubted as much as a redrawn one")
-    edges: bool = Field(True, description="whether masks that all end where images have no edge are redrawn")
+    edges: bool = Field(True, description="whether masks that end where their image has no edge are redrawn")
     core: float = Field(0.3, gt=0, le=1, description="share of an object, its inside, that too wide masks still teach")
 
 
@@ -47,16 +47,16 @@ class Robust(Method):
         super().__init__()
         self.net1, self.net2, self.config = build(), build(), config
         self.looked, self.trusted, self.skill = 0, False, 0.0
-        self.offset: dict[int, float] = {}  # classes of which every mask is too wide, by so many pixels
+        self.offset = torch.zeros(0, 0)  # by how many pixels the mask of a class is too wide, (K, N)
 
     def get_extra_state(self) -> Tensor:
-        offsets = [part for item in self.offset.items() for part in item]
-        return torch.tensor([self.looked, self.trusted, self.skill, *offsets], dtype=torch.float64)
+        about = [self.looked, self.trusted, self.skill, len(self.offset)]
+        return torch.cat((torch.tensor(about, dtype=torch.float64), self.offset.flatten().double()))
 
     def set_extra_state(self, state: Tensor) -> None:
-        looked, trusted, self.skill, *offsets = state.tolist()
+        looked, trusted, self.skill, classes = state[:4].tolist()
         self.looked, self.trusted = int(looked), bool(trusted)
-        self.offset = {int(k): pixels for k, pixels in zip(offsets[::2], offsets[1::2], strict=True)}
+        self.offset = state[4:].float().reshape(int(classes), -1) if classes else torch.zeros(0, 0)
 
     @property
     def nets(self) -> tuple[nn.Module, nn.Module]:
@@ -78,17 +78,20 @@ class Robust(Method):
         return known & (side(batch.index) == half)
 
     def believed(self, batch: Batch) -> Tensor:
-        """The labels (B, *S) as mended so far. Before that, where images have no edge at any boundary of a class, the
-        strip between both teaches nothing, twice as wide."""
+        """The labels (B, *S) as mended so far. Before that, where a mask ends off its image's edge, the strip between
+        both teaches nothing, twice as wide."""
         label = batch.maps["refined"]
-        for k, offset in self.offset.items() if not self.looked else ():
-            depth, own = batch.maps["distance"], batch.label == (k if offset > 0 else 0)
-            wide = torch.full((len(batch),), 2 * abs(offset), device=label.device)
-            if offset > 0:
-                inside = torch.where(own, depth.float(), torch.nan).flatten(1)
-                wide = torch.minimum(wide, inside.nanquantile(1 - self.config.core, 1).nan_to_num())
+        for k in self.off() if not self.looked else ():
+            offset, depth = self.offset[k].to(label.device)[batch.index], batch.maps["distance"].float()
+            own = batch.label == torch.where(offset > 0, k, 0).view(-1, *[1] * (depth.ndim - 1))
+            inside = torch.where(own, depth, torch.nan).flatten(1).nanquantile(1 - self.config.core, 1).nan_to_num()
+            wide = torch.where(offset > 0, torch.minimum(2 * offset, inside), -2 * offset)
             label = torch.where(own & (depth < wide.view(-1, *[1] * (depth.ndim - 1))), IGNORE, label)
         return label
+
+    def off(self) -> list[int]:
+        """Classes that have masks which end off their image's edge."""
+        return self.offset.any(1).nonzero().flatten().tolist() if len(self.offset) else []
 
     # --- judging ------------------------------------------------------------------------------------------------------
 
@@ -96,18 +99,25 @@ class Robust(Method):
         """At first, see what clean masks and edges can tell; at each look, redraw what is clearly doubted."""
         if at.epoch == 0:
             self.trusted = int((train.trust == Trust.CLEAN).sum()) >= ENOUGH
-            self.offset = contradicted(train) if self.config.edges and not self.trusted else {}
+            self.offset = ends(train) if self.config.edges and not self.trusted else torch.zeros(0, 0)
+            return {"off_edges": self.offset.any(0).float().mean()} if len(self.offset) else {}
         due = sum(at.epoch >= max(1, round(share * at.epochs)) for share in self.config.looks)
         if due <= self.looked:
             return {}
         self.looked = due
         redrawn = self.doubted(train)
-        levels = {k: level for k in self.offset if (level := self.level(train, k)) is not None}
-        for batch, prob in self.judged(train) if levels or redrawn.any() else ():
+        levels = {k: self.level(train, k) for k in self.off()}
+        by_edges = torch.stack([self.accepted(train, k, level) for k, level in levels.items()]) if levels else None
+        for batch, prob in self.judged(train) if redrawn.any() or levels else ():
             pick = redrawn[batch.index.cpu()].to(self.device).view(-1, *[1] * (batch.label.ndim - 1))
             mended = torch.where(pick, doubt.predicted(prob, batch.label), batch.label)
-            train.write("refined", batch.index, at_levels(mended, prob, batch, levels))
-        return {"redrawn": 1.0 if levels else redrawn.float().mean()}
+            for place, (k, level) in enumerate(levels.items()):
+                assert by_edges is not None
+                rows = by_edges[place][batch.index.cpu()].to(self.device)
+                mended = with_class(mended, k, odds(prob[:, k]) > level, rows)
+            train.write("refined", batch.index, mended)
+        every = redrawn if by_edges is None else redrawn | by_edges.any(0)
+        return {"redrawn": every.float().mean()}
 
     def judged(self, train: TrainSet) -> Iterator[tuple[Batch, Tensor]]:
         """Cases, and the probabilities of their classes (B, K, *S): by both networks, of clean cases by the one that
@@ -137,13 +147,21 @@ class Robust(Method):
         found: Tensor = noisy & doubt.redraw(regret, certainty, cut)
         return found
 
-    def level(self, train: TrainSet, k: int) -> float | None:
-        """The log-odds above which class ``k`` ends best where images change; None if given masks end as well."""
-        tried = ((batch, torch.stack([batch.label == k, *(odds(prob[:, k]) > t for t in LEVELS)]))
+    def level(self, train: TrainSet, k: int) -> float:
+        """The log-odds above which class ``k`` ends best where images change, in cases whose masks do not."""
+        off = self.offset[k].nonzero().flatten()
+        drawn = ((batch, torch.stack([odds(prob[:, k]) > level for level in LEVELS]))
                  for batch, prob in self.judged(train))  # fmt: skip
-        given, *drawn = (edges.sharpness(list(each)) for each in profiles(train, tried, k))
-        best = int(np.argmax(drawn))
-        return LEVELS[best].item() if drawn[best] > edges.FACTOR * given else None
+        sharp = [edges.sharpness(list(each)) for each in profiles(train, drawn, k, off[:: -(-len(off) // ASKED)])]
+        return LEVELS[int(np.argmax(sharp))].item() if max(sharp) > 0 else 0.0
+
+    def accepted(self, train: TrainSet, k: int, level: float) -> Tensor:
+        """The cases, (N,) bool, whose mask of class ``k`` ends off its image's edge, and is drawn to end at it."""
+        off = self.offset[k] != 0
+        drawn = ((batch, (odds(prob[:, k]) > level).unsqueeze(0)) for batch, prob in self.judged(train))
+        places = torch.arange(len(off))
+        (each,) = profiles(train, drawn, k, places)
+        return off & (torch.from_numpy(edges.own(list(each))).abs() < edges.OFF)
 
     def predict(self, image: Tensor) -> Tensor:
         return torch.stack([net(image).float().softmax(1) for net in self.nets]).mean(0)
@@ -169,53 +187,48 @@ def odds(prob: Tensor) -> Tensor:
     return prob.clamp(1e-6, 1 - 1e-6).logit()
 
 
-def at_levels(label: Tensor, prob: Tensor, batch: Batch, levels: dict[int, float]) -> Tensor:
-    """Labels (B, *S) in which the classes of ``levels`` are where their log-odds are above these, not in clean ones."""
-    if not levels:
-        return label
-    above = torch.stack([odds(prob[:, k]) - level for k, level in levels.items()], 1)
-    best, which = above.max(1)
-    free = (label == 0) | torch.isin(label, torch.tensor([*levels], device=label.device))
-    free &= (batch.trust != Trust.CLEAN).view(-1, *[1] * (label.ndim - 1))
-    drawn = torch.where(best > 0, torch.tensor([*levels], device=label.device)[which], 0)
-    return torch.where(free, drawn, label)
+def with_class(label: Tensor, k: int, mask: Tensor, rows: Tensor) -> Tensor:
+    """Labels (B, *S) in which class ``k`` is where ``mask`` says, in some rows (B,), but not in place of others."""
+    drawn = torch.where(mask & (label == 0), k, torch.where(~mask & (label == k), 0, label))
+    return torch.where(rows.view(-1, *[1] * (label.ndim - 1)), drawn, label)
 
 
 # --- edges ------------------------------------------------------------------------------------------------------------
 
 
-def contradicted(train: TrainSet) -> dict[int, float]:
-    """The classes all of whose masks end where images show no edge, and by how many pixels they are too wide; below 0
-    too tight. As an audit says it."""
-    found = {}
-    for k in range(1, train.sizes.shape[1]):
-        step = thickness(train, k)
-        tried = ((batch, (batch.label == k).unsqueeze(0)) for batch in train.scan(8))
-        (given,) = profiles(train, tried, k)
-        if offset := edges.verdict(list(given), step):
-            found[k] = offset.mm
+def ends(train: TrainSet) -> Tensor:
+    """By how many pixels the mask of each class reaches beyond its image's edge in each case, (K, N), below 0 ends
+    before it; 0 where it does not, where edges tell nothing, and in clean cases."""
+    found = torch.zeros(train.sizes.shape[1], len(train))
+    for k in range(1, len(found)):
+        held = ((train.sizes[:, k] > 0) & (train.trust != Trust.CLEAN)).nonzero().flatten()
+        given = ((batch, (batch.label == k).unsqueeze(0)) for batch in train.scan(8))
+        (each,) = profiles(train, given, k, held)
+        found[k, held] = torch.from_numpy(edges.offsets(list(each))).float() * thickness(train, k)
     return found
 
 
-def profiles(train: TrainSet, tried: Iterator[tuple[Batch, Tensor]], k: int) -> NDArray[np.float64]:
-    """How images change across the boundary of each of M masks of a class, (M, N', C, D), of the cases that hold it, or
-    of as many as ``ASKED``. ``tried``: cases, and their masks (M, B, *S)."""
-    held = (train.sizes[:, k] > 0).nonzero().flatten()
-    asked, step, index, rows = set(held[:: -(-len(held) // ASKED) or 1].tolist()), thickness(train, k), [], []
-    for batch, masks in tried:
-        for place, case in enumerate(batch.index.tolist()):
-            if case in asked:
-                image, spacing = batch.image[place].cpu().numpy(), (1.0,) * (batch.image.ndim - 2)
-                drawn = (mask.long().cpu().numpy() for mask in masks[:, place])
-                rows.append(torch.from_numpy(np.stack([edges.profile(image, d, 1, spacing, step) for d in drawn])))
-                index.append(case)
-    found = train.gather(torch.tensor(index, dtype=torch.int64), torch.stack(rows) if rows else torch.empty(0))
-    each: NDArray[np.float64] = found[sorted(asked)].transpose(0, 1).numpy()
-    return each
+def profiles(train: TrainSet, drawn: Iterator[tuple[Batch, Tensor]], k: int, asked: Tensor) -> NDArray[np.float64]:
+    """How images change across the boundary of each of M masks of a class, (M, N', C, D), of the cases ``asked`` (N',).
+    ``drawn``: cases, and their masks (M, B, *S)."""
+    wanted, step, index, rows = set(asked.tolist()), thickness(train, k), [], []
+    fine = step < 1
+    for batch, masks in drawn:
+        for place in (i for i, case in enumerate(batch.index.tolist()) if case in wanted):
+            image, each = batch.image[place].cpu().numpy(), [mask.cpu().numpy() for mask in masks[:, place]]
+            pairs = [edges.finer(image, mask) if fine else (image, mask) for mask in each]
+            spacing = (0.5 if fine else 1.0,) * each[0].ndim
+            changes = [edges.profile(x, mask.astype(np.int64), 1, spacing, step) for x, mask in pairs]
+            rows.append(torch.from_numpy(np.stack(changes)))
+            index.append(int(batch.index[place]))
+    found = train.gather(torch.tensor(index, dtype=torch.int64), torch.stack(rows) if rows else torch.empty(0, 1))
+    every: NDArray[np.float64] = found[asked].transpose(0, 1).numpy()
+    return every
 
 
 def thickness(train: TrainSet, k: int) -> float:
-    """Of the shells around a class, in pixels."""
+    """Of the shells around a class, in pixels: half of one around objects of less than 25 in radius."""
     sizes = train.sizes[:, k]
     typical = float(sizes[sizes > 0].double().median()) if sizes.any() else 1.0
-    return edges.thickness(typical, len(train.shapes[0]), 1.0)
+    thin = edges.thickness(typical, len(train.shapes[0]), 0.5)
+    return thin if thin == 0.5 else max(thin, 1.0)

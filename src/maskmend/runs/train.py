@@ -97,6 +97,7 @@ def _train(
     data = open_dataset(dataset)
     cases, held_out = split(data, run.fold)
     held_out = held_out[:most]
+    run = _with_clean_rows(run, cases)
     _check_cases(run, dataset, cases)
     if world.leads:
         check_dataset(data, (*cases, *held_out))
@@ -186,6 +187,17 @@ def _first_difference(old: dict[str, object], new: dict[str, object], place: str
 def _shortened(run: RunConfig) -> RunConfig:
     short = run.train.model_copy(update={"epochs": 1, "steps": 2})
     return run.model_copy(update={"train": short})
+
+
+def _with_clean_rows(run: RunConfig, cases: Sequence[Case]) -> RunConfig:
+    """A share of each batch for clean cases, where the method wants it, there are some, and the plan names no pools."""
+    cls, _ = run.method_parts()
+    rows, kinds = run.train.batch.get("any", 0), {case.trust is Trust.CLEAN for case in cases}
+    if not cls.clean_share or len(kinds) < 2 or set(run.train.batch) != {"any"} or rows < 2:
+        return run
+    clean = max(1, round(cls.clean_share * rows))
+    batch = {"clean": clean, "imperfect": rows - clean}
+    return run.model_copy(update={"train": run.train.model_copy(update={"batch": batch})})
 
 
 def _check_cases(run: RunConfig, dataset: Path, cases: Sequence[Case]) -> None:
