@@ -54,8 +54,8 @@ def _epochs(config: Path) -> int:
 class Waiting:
     """A line that moves on a terminal; elsewhere one a minute. Begun with ``with``; ``end`` is told of what ended.
 
-    slots: how many tasks run at a time; 0 is in this very process, which tells of itself. The time left is that of what remains, at the pace of a task so far: shared by
-    the slots, and no less than the longest task alone.
+    slots: how many tasks run at a time; 0 is in this very process, which tells of itself. The time left is that of what
+    remains, at the pace of a task so far: shared by the slots, and no less than the longest task alone.
     """
 
     def __init__(self, tasks: Sequence[Named], slots: int) -> None:
