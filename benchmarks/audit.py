@@ -22,7 +22,9 @@ import torch
 from audit_scores import guards_table, load, scores_table
 from evidence_studies import CHEST, CXR, HIPPOCAMPUS, ISIC, MARKOV, MSD, SKIN, VOLUMES, NoiseSpec
 
+from maskmend.audit.checks import look
 from maskmend.audit.cross import OPTIM, visits
+from maskmend.audit.edges import doubt, off
 from maskmend.config import RunConfig, load_config
 from maskmend.data.cache import Cache
 from maskmend.data.dataset import Case, Dataset, open_dataset
@@ -157,9 +159,21 @@ def run_cell(images: Path, out: Path, name: str, noise: str, seed: int) -> None:
     half = np.random.default_rng((seed, 1)).permutation(len(given)) % 2
     parts = [[case for case, side in zip(given, half, strict=True) if side != net] for net in (0, 1)]
     nets = [trained(chosen, data, part, seed + 10 * net, scratch) for net, part in enumerate(parts)]
+    kept = judged(nets, data, given, folder) | {"edges": by_edges(data, given)}
     with replacing(path) as part:
-        np.savez_compressed(part, done=np.array(done), half=half, **judged(nets, data, given, folder))
+        np.savez_compressed(part, done=np.array(done), half=half, **kept)
     shutil.rmtree(scratch)
+
+
+def by_edges(data: Dataset, given: Sequence[Case]) -> np.ndarray:
+    """(N,) the Dice that each given mask loses which ends off the edge in its image, at its native size."""
+    looks = {case.name: look(case, data) for case in given}
+    found = off({name: each.edges for name, each in looks.items()}, data.labels)
+    return np.array([
+        np.mean([doubt(found.get(name, {}).get(k, 0.0), edge.volume, len(each.shape)) for k, edge in each.edges.items()])
+        if each.edges else 0.0
+        for name, each in looks.items()
+    ])  # fmt: skip
 
 
 def settings(chosen: Set, seed: int, *words: str) -> RunConfig:

@@ -40,7 +40,7 @@ class Cell:
     """A data set, a noise and a seed, and what two networks say of it.
 
     nets: (2, N, K, *S). label, truth: (N, *S). half: (N,) the network that did not learn the case. done: (N,) what was
-    done to the label, "" for nothing.
+    done to the label, "" for nothing. edges: (N,) the Dice that masks lose which end off the edge in their image.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Cell:
     truth: Tensor
     half: Tensor
     done: NDArray[np.str_]
+    edges: Floats
 
     @cached_property
     def prob(self) -> Tensor:
@@ -86,7 +87,7 @@ def load(name: str, noise: str, seed: int, path: Path) -> Cell:
         front = torch.from_numpy(file["prob"]).float()
         nets = torch.cat((1 - front.sum(2, keepdim=True), front), 2).clamp(0, 1)
         label, truth, half = (torch.from_numpy(file[key].astype(np.int64)) for key in ("label", "truth", "half"))
-        return Cell(name, noise, seed, nets, label, truth, half, file["done"])
+        return Cell(name, noise, seed, nets, label, truth, half, file["done"], file["edges"])
 
 
 def near_boundaries(label: Tensor) -> NDArray[np.bool_]:
@@ -129,6 +130,8 @@ def by(score: Callable[[Tensor, Tensor], Tensor], held_out: bool = False) -> Cal
 
 
 SCORES: dict[str, Callable[[Cell], Floats]] = {
+    "regret or edges, the larger": lambda cell: np.maximum(by(doubt.regret)(cell), cell.edges),
+    "edges": lambda cell: cell.edges,
     "regret": by(doubt.regret),
     "margin": by(doubt.margin),
     "softmin": by(doubt.softmin),

@@ -20,7 +20,7 @@ def finding(kind: str = "hole", confidence: float = 0.5, voxels: int = 3) -> Fin
 
 
 def judged(doubt: float, certainty: float = 0.95) -> Judged:
-    return Judged(doubt, certainty, 0.9, {"margin": doubt / 2})
+    return Judged(doubt, doubt, certainty, 0.9, {"margin": doubt / 2})
 
 
 def test_the_most_doubtful_comes_first_and_what_cannot_be_used_before_it() -> None:
@@ -64,7 +64,9 @@ def said(doubts: Sequence[float], certainty: float = 0.95, more: int = 0) -> str
 
 def test_networks_that_learnt_nothing_redraw_nothing() -> None:
     """All background, and sure of it: the Dice of two empty masks is 1."""
-    every = {str(n): Judged(0.9 + n / 1000, 1.0, 0.01) for n in range(8)} | {"8": Judged(1.0, 1.0, 0.0)}
+    every = {str(n): Judged(0.9 + n / 1000, 0.9 + n / 1000, 1.0, 0.01) for n in range(8)} | {
+        "8": Judged(1.0, 1.0, 1.0, 0.0)
+    }
     rows = rank.ordered(list(every), every, dict.fromkeys(every, ()), "cross")
     assert {row.hint for row in rows} == {"review"}
     said = " ".join(rank.sentences(rows, every, [Judge(kind="cross", held_out=False, cases=9)]))
@@ -143,3 +145,13 @@ def test_what_all_masks_share_is_told_with_cases_to_review() -> None:
     assert "too tight, by about 3.0 mm" in rank.of_edges({"lung": Offset(mm=-3, sure=0.9)}, cases, known_mm=True)[0]
     assert rank.of_edges({}, cases, known_mm=True) == []
     assert len(rank.of_edges({"lung": Offset(mm=4.2, sure=0.9)}, cases, known_mm=False, reviewed=True)) == 1
+
+
+def test_what_an_image_contradicts_comes_before_what_networks_doubt() -> None:
+    doubts = {"a": 0.3, "b": 0.02, "c": 0.05}
+    rows = rank.ordered(
+        list("abc"), {case: judged(d) for case, d in doubts.items()}, dict.fromkeys("abc", ()), edges={"b": 0.15}
+    )
+    assert [row.case for row in rows] == ["b", "a", "c"]
+    assert rows[0].doubt == pytest.approx(1 - 0.98 * 0.85**4)
+    assert [row.scores["edges"] for row in rows] == [0.15, 0, 0]

@@ -29,9 +29,8 @@ def squares(first: int = 4, last: int = 12) -> torch.Tensor:
 def judge(label: torch.Tensor, seen: torch.Tensor, sure: float = 0.97) -> Judged:
     """One that is ``sure`` of the mask ``seen``, (1, *S) both."""
     prob = torch.lerp(torch.full((), 1 - sure), torch.full((), sure), one_hot(seen, 2))
-    return Judged(
-        float(doubt.regret(prob, label)), float(doubt.certainty(prob, label)), 0.9, {}, doubt.wrong(prob, label)
-    )
+    regret, certainty = (float(score(prob, label)) for score in (doubt.regret, doubt.certainty))
+    return Judged(regret, regret, certainty, 0.9, {}, doubt.wrong(prob, label))
 
 
 def noisy(share: float, cases: int = 40, seed: int = 0) -> tuple[list[Judged], float]:

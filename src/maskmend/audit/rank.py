@@ -16,6 +16,9 @@ from .store import Doubted, Finding, Judge, Row, spoken
 Hint = Literal["redraw", "review", "fine", "reviewed"]
 LIKELY = 0.5
 """Confidence of a check's finding from which its case is to be looked at, whatever the networks think of the mask."""
+SHOWN = 4
+"""How many times as much what an image itself shows counts. At 1, right masks that networks doubted came before wrong
+ones where most masks were too wide."""
 SURE = 0.9
 """Confidence of a check's finding from which the checks are said to be sure."""
 WEAK = 0.8
@@ -35,11 +38,13 @@ LEAST = 5
 class Judged:
     """What a judge says of one label.
 
-    scores: name -> higher is worse. certainty: the Dice it expects of its own mask. dice: of its mask with the label.
+    doubt: by which cases are ranked. regret: by which masks differ clearly, and may be redrawn. scores: name -> higher
+    is worse. certainty: the Dice it expects of its own mask. dice: of its mask with the label.
     wrong: voxels of each class believed wrong, (1, K).
     """
 
     doubt: float
+    regret: float
     certainty: float
     dice: float
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -53,9 +58,9 @@ def suspicion(found: Sequence[Doubted | Finding]) -> float:
 
 def hint(judged: Judged | None, checks: float, cut: float = CUT) -> Hint:
     """What to do about a case; ``cut`` is the doubt that is still usual."""
-    if judged is not None and redraw(judged.doubt, judged.certainty, cut):
+    if judged is not None and redraw(judged.regret, judged.certainty, cut):
         return "redraw"
-    doubted = checks >= LIKELY or (judged is not None and judged.doubt > CUT)
+    doubted = checks >= LIKELY or (judged is not None and judged.regret > CUT)
     return "review" if doubted else "fine"
 
 
@@ -71,8 +76,8 @@ def ordered(
 
     Where a judge saw a case its doubt is the judge's; cases that no judge saw follow in the order of their checks, of
     which the surest is their doubt where nobody judged anything. A label that cannot be used at all comes first; those
-    that are ``reviewed`` come last, for nothing is left to do about them. Where the image's edge contradicts a mask, by
-    a Dice of ``edges``, this is its doubt if the judge's is less: networks repeat what most masks have in common.
+    that are ``reviewed`` come last, for nothing is left to do about them. A mask that its own image contradicts, by a
+    Dice of ``edges``, is doubted for that before anything a judge says: networks repeat what most masks have in common.
 
     kind: of the judge. Only networks trained for it may redraw: those of reviewed labels wherever they differ, those of
     a cross-fit where that is out of the ordinary. Judges from elsewhere, that had not learnt from the labels, harmed
@@ -80,19 +85,21 @@ def ordered(
     """
     checks = {case: suspicion(found[case]) for case in cases}
     broken = {case for case in cases if any(f.kind == "file" and f.confidence == 1 for f in found[case])}
-    off = edges or {}
+    shown = {case: 1 - (1 - lost) ** SHOWN for case, lost in (edges or {}).items()}
     doubt = {
-        case: max(judged[case].doubt, off.get(case, 0.0)) if case in judged else None if judged else checks[case]
+        case: each.doubt + (1 - each.doubt) * shown.get(case, 0.0)
+        if (each := judged.get(case))
+        else (None if judged else checks[case])
         for case in cases
     }
     doubt |= dict.fromkeys(broken, 1.0)
-    cut = {"reviewed": CUT, "cross": usual([each.doubt for each in judged.values()])}.get(kind, math.inf)
+    cut = {"reviewed": CUT, "cross": usual([each.regret for each in judged.values()])}.get(kind, math.inf)
     cut = math.inf if kind == "cross" and lost(list(judged.values())) else cut
     names = sorted(cases, key=lambda case: (-1.0 if (d := doubt[case]) is None else d, checks[case]), reverse=True)
     names.sort(key=lambda case: (case in reviewed, case not in broken))
     rows = [_row(case, rank, doubt[case], cut, judged.get(case), found[case]) for rank, case in enumerate(names, 1)]
     if edges is not None:
-        rows = [row.model_copy(update={"scores": {**row.scores, "edges": off.get(row.case, 0.0)}}) for row in rows]
+        rows = [row.model_copy(update={"scores": {**row.scores, "edges": edges.get(row.case, 0.0)}}) for row in rows]
     return [row.model_copy(update={"hint": "reviewed"}) if row.case in reviewed else row for row in rows]
 
 
@@ -123,7 +130,7 @@ def looks_clean(judged: Sequence[Judged], judges: Sequence[Judge] = ()) -> bool:
     that is not sure of its own masks, or may have learnt the labels, cannot tell."""
     if not judged or weak(judged) or lost(judged) or any(map(learnt, judges)):
         return False
-    return sum(each.doubt > CUT for each in judged) <= LEAST / 100 * len(judged)
+    return sum(each.regret > CUT for each in judged) <= LEAST / 100 * len(judged)
 
 
 def weak(judged: Sequence[Judged]) -> bool:
@@ -205,7 +212,7 @@ def _of_judges(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[J
         return ["No network judged these masks; add --cross 2 to train some that do."]
     who = "what was predicted" if all(judge.kind == "predictions" for judge in judges) else "what the networks expect"
     said = []
-    differing, redrawn = sum(each.doubt > CUT for each in judged), sum(row.hint == "redraw" for row in rows)
+    differing, redrawn = sum(each.regret > CUT for each in judged), sum(row.hint == "redraw" for row in rows)
     if looks_clean(judged, judges):
         said.append(f"These masks look clean: hardly any differs from {who}.")
     else:

@@ -38,6 +38,8 @@ from .store import About, Audit, Doubted, Finding, Judge
 from .suggest import joined
 
 Array = NDArray[Any]
+SCORES = ("regret", "margin", "softmin", "cross_entropy", "certainty")
+"""Of ``functional.doubt``. The margin times cleanlab's softmin ranked best."""
 NOTHING = 0.01
 """Probability of anything but background that is none."""
 
@@ -152,7 +154,7 @@ def _case(
         prob, spread = asked.judge.opinion(case, label)
         verdict, maps = judge(prob, label.array, about.labels, spread)
         place = label.geometry
-        tolerance_mm = 0.0 if about.tolerance_mm is None and verdict.doubt > doubts.CUT else about.tolerance_mm
+        tolerance_mm = 0.0 if about.tolerance_mm is None and verdict.regret > doubts.CUT else about.tolerance_mm
         found = by_model(label.array, prob, about.labels, place.spacing_mm, tolerance_mm, place.known)
         doubted = [*found, *doubted]
     if case.name in asked.frozen:
@@ -186,7 +188,7 @@ def judge(
     doubted = (label != 0) | (prob[0] < 1 - NOTHING)
     box = around(doubted) if doubted.any() else tuple(slice(0, 1) for _ in label.shape)
     p, y = (torch.from_numpy(part).unsqueeze(0) for part in (prob[(slice(None), *box)], label[box]))
-    scores = {name: float(getattr(doubts, name)(p, y)) for name in ("margin", "softmin", "cross_entropy", "certainty")}
+    scores = {name: float(getattr(doubts, name)(p, y)) for name in SCORES}
     agreement = [dice(c) for c in overlap(mask[box], label[box], range(1, len(prob))).values() if not c.empty]
     doubt, wrong = np.zeros(label.shape, np.uint8), doubts.wrong(p, y)
     wrong.given[0, 0] += (label == 0).sum() - (y == 0).sum().item()  # beyond the box, where nothing is wrong
@@ -194,7 +196,8 @@ def judge(
         found = doubts.voxels(p[:, :, part], y[:, part], torch.tensor([scores["margin"]]))
         doubt[box][part] = np.rint(255 * found[0].numpy())
     verdict = Judged(
-        doubt=float(doubts.regret(p, y)),
+        doubt=scores["margin"] * scores["softmin"],
+        regret=scores["regret"],
         certainty=scores["certainty"],
         dice=mean_sd(agreement)[0] if agreement else 1.0,
         scores=scores | ({"spread": spread} if spread is not None else {}),

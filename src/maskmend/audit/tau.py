@@ -34,7 +34,7 @@ def shares(judged: Sequence[Judged], names: Sequence[str], seed: int = 0) -> tup
     tables = [each.wrong for each in judged if each.wrong is not None]
     if not tables:
         return None
-    doubted, certain = np.array([(each.doubt, each.certainty) for each in judged if each.wrong is not None]).T
+    doubted, certain = np.array([(each.regret, each.certainty) for each in judged if each.wrong is not None]).T
     sure = redraw(doubted, certain, usual(doubted))
     believed, other, unsure, given = (
         np.stack([getattr(table, name)[0].double().numpy() for table in tables])
