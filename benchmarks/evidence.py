@@ -21,7 +21,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
-from evidence_studies import ONCE, ROWS, STUDIES, Study, Wrong
+from evidence_studies import ONCE, ROWS, STUDIES, TRUE, Study, Wrong
 
 from maskmend.config import RunConfig, load_config
 from maskmend.data.cache import Cache
@@ -35,8 +35,8 @@ from maskmend.methods import Method
 from maskmend.prepare import prepare
 from maskmend.runs.folder import build_method
 from maskmend.types import Trust
+from maskmend.runs.train import make_fit
 from maskmend.verbs.simulate import simulate
-from maskmend.verbs.train import make_fit
 
 LAST = 5
 """Epochs that a figure averages."""
@@ -110,7 +110,7 @@ def run_one(name: str, study: Study, folder: Path, noise: str, seed: int) -> Non
     run = settings_of(name, study, noise, wrong, seed)
     model = build_method(run, plan)
     plan = plan.model_copy(update={"sidemaps": run.data.sidemaps})
-    training = true if name == "truth" else given
+    training = true if name in TRUE else given
     test = for_measuring(true)
     store = RefinedStore(output / "refined")
     sets = [CaseSet(training.train, training, plan, cache, model.maps, store), CaseSet(test.train, test, plan, cache)]

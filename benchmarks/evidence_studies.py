@@ -139,8 +139,15 @@ ROWS = {
     "self_cleansing": Row(_plain("self_cleansing")),
     "alc": Row(_plain("alc", "network.dropout=0.5"), clean=True),
     "mlb_seg": Row(_plain("mlb_seg"), clean=True, views=4),
+    "two_networks": Row(_plain("supervised", "method.networks=2")),
+    "robust": Row(_plain("robust")),
+    "robust_and_clean": Row(_plain("robust"), clean=True),
+    "two_networks_truth": Row(_plain("supervised", "method.networks=2")),
+    "robust_truth": Row(_plain("robust")),
 }
-ONCE = {"truth", "supervised_clean_only"}
+TRUE = {"truth", "two_networks_truth", "robust_truth"}
+"""Rows that learn from true masks."""
+ONCE = TRUE | {"supervised_clean_only"}
 """Rows that no noise reaches."""
 
 MARKOV = {
@@ -185,6 +192,11 @@ FIVE = (
     "alc",
     "self_cleansing",
     "mlb_seg",
+    "two_networks",
+    "robust",
+    "robust_and_clean",
+    "two_networks_truth",
+    "robust_truth",
 )
 UNDER = {  # each method under the noise of its own paper; and all under GSD-Net's S_R
     "gsd_paper": ("S_R",),
