@@ -169,11 +169,12 @@ def by_edges(data: Dataset, given: Sequence[Case]) -> np.ndarray:
     """(N,) the Dice that each given mask loses which ends off the edge in its image, at its native size."""
     looks = {case.name: look(case, data) for case in given}
     found = off({name: each.edges for name, each in looks.items()}, data.labels)
-    return np.array([
-        np.mean([doubt(found.get(name, {}).get(k, 0.0), edge.volume, len(each.shape)) for k, edge in each.edges.items()])
-        if each.edges else 0.0
-        for name, each in looks.items()
-    ])  # fmt: skip
+    lost = []
+    for name, each in looks.items():
+        offsets = found.get(name, {})
+        by_class = [doubt(offsets.get(k, 0.0), edge.volume, len(each.shape)) for k, edge in each.edges.items()]
+        lost.append(sum(by_class) / max(len(by_class), 1))
+    return np.array(lost)
 
 
 def settings(chosen: Set, seed: int, *words: str) -> RunConfig:

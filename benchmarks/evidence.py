@@ -34,8 +34,8 @@ from maskmend.engine.world import World
 from maskmend.methods import Method
 from maskmend.prepare import prepare
 from maskmend.runs.folder import build_method
-from maskmend.types import Trust
 from maskmend.runs.train import make_fit
+from maskmend.types import Trust
 from maskmend.verbs.simulate import simulate
 
 LAST = 5

@@ -41,7 +41,7 @@ class SettingError(InputError):
 class RunConfig(Config):
     """Everything that determines a run, except the data themselves. ``config.yaml`` of a run folder is one."""
 
-    method: Tree = Field({"name": "gsd_net"}, description="name, and parameters of that method")
+    method: Tree = Field({"name": methods.DEFAULT}, description="name, and parameters of that method")
     seed: int = Field(0, ge=0, description="the same seed and data, the same run")
     fold: int | Literal["all"] = Field(0, description="cross-validation fold, or all: train on everything")
     network: NetworkConfig = NetworkConfig()
@@ -82,12 +82,12 @@ def load_config(file: Path | None = None, method: str | None = None, overrides: 
 def _assemble(tree: Tree, method: str | None, overrides: Sequence[str]) -> RunConfig:
     own = tree.setdefault("method", {})
     if isinstance(own, dict):
-        tree["method"] = {"name": method or "gsd_net"} | (own if method in (None, own.get("name")) else {})
+        tree["method"] = {"name": method or methods.DEFAULT} | (own if method in (None, own.get("name")) else {})
     for word in overrides:
         override(tree, word)
     if not isinstance(tree["method"], dict):
         raise SettingError("method", f"method={tree['method']!r}: {_group('method')}.")
-    name = tree["method"].setdefault("name", method or "gsd_net")
+    name = tree["method"].setdefault("name", method or methods.DEFAULT)
     cls, settings = _known("method.name", methods.find, str(name))
     tree = _over(cls.defaults, tree)
     config = parse(RunConfig, tree, also=tuple(settings_of(settings, "method.")))

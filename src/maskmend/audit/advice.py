@@ -18,13 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.dataset import Dataset, open_dataset
+from ..methods import DEFAULT
 from ..types import Trust
 from .rank import AT_RANDOM, counted, listed
 from .store import About, Audit, is_audit, open_audit, spoken
 from .tau import EITHER
-
-DEFAULT = "robust"
-"""The method that may be taken whatever the masks are like."""
 
 
 @dataclass(frozen=True)

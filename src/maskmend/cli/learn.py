@@ -21,7 +21,7 @@ def train(
     overrides: Words = None,
     method: Annotated[
         str | None,
-        typer.Option(help="How to learn; `maskmend methods` lists them. By default that of FILE, or gsd_net."),
+        typer.Option(help="How to learn; `maskmend methods` lists them. By default that of FILE, or robust."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="YAML settings; key=value words go over them.")

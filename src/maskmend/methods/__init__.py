@@ -10,7 +10,10 @@ from ..errors import InputError
 from ..types import Config
 from .base import Build, Method
 
-__all__ = ["Build", "Method", "find", "names"]
+__all__ = ["DEFAULT", "Build", "Method", "find", "names"]
+
+DEFAULT = "robust"
+"""The method of a run that asks for none: it needs no clean masks, and nobody to say how many are wrong."""
 
 
 def names() -> list[str]:

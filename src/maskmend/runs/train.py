@@ -69,7 +69,7 @@ def train(
     Args:
         dataset: folder with dataset.json, imagesTr, labelsTr.
         output: the run folder to make: config.yaml, plan.json, events.jsonl, last.ckpt, best.ckpt, cases.csv, refined/.
-        method: a name that ``maskmend methods`` lists, or an importable module; by default the config's, or gsd_net.
+        method: a name that ``maskmend methods`` lists, or an importable module; by default the config's, or robust.
         config: YAML file of settings.
         overrides: words such as "method.tau=0.06", stronger than the file.
         resume: continue a stopped run in ``output``, with its own settings.

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from ..data.dataset import Case, Dataset, open_dataset
-from ..data.formats import read_label
 from ..data.phantom import write_phantom
 from ..errors import InputError
 from ..metrics import Summary, mean_sd
@@ -47,7 +45,7 @@ class Training:
         return f"{self.method}_on_{self.masks}_masks"
 
 
-CEILING, PLAIN, ROBUST = Training("supervised", "true"), Training("supervised", "wrong"), Training("gsd_net", "wrong")
+CEILING, PLAIN, ROBUST = Training("supervised", "true"), Training("supervised", "wrong"), Training("robust", "wrong")
 MENDED = Training("supervised", "mended")
 
 
@@ -64,13 +62,9 @@ class DemoConfig(Config):
     noise_steps: int = Field(110, ge=0, description="Markov steps; half of GSD-Net's S_R, for half its image size")
     seed: int = 0
 
-    def words(self, training: Training, tau: float) -> list[str]:
-        """The settings of one training, as on the command line."""
-        words = ["fold=all", f"seed={self.seed}", *self._small(self.epochs), "optim.lr=0.02"]
-        if training != ROBUST:
-            return words
-        cap = max(10 * self.size / 256, 1)  # T: 10 pixels at 256² (GSD-Net, Sec. 4.2)
-        return [*words, f"method.tau={tau:.4f}", f"method.tau_epochs={self.epochs // 2}", f"method.weight_cap={cap:g}"]
+    def words(self) -> list[str]:
+        """The settings of each training, as on the command line."""
+        return ["fold=all", f"seed={self.seed}", *self._small(self.epochs), "optim.lr=0.02"]
 
     def judge_words(self) -> list[str]:
         """The settings of the networks that judge the masks."""
@@ -91,7 +85,6 @@ class DemoResult:
 
     folder: Path
     masks: Mapping[Masks, Summary]
-    tau: float
     scores: Mapping[Training, Summary]
     loop: Loop
     seconds: float
@@ -132,8 +125,6 @@ class DemoResult:
         return [
             "Dice with the true masks, in percent, mean ± sd: 100 is the true mask, 0 has nothing in common with it.",
             *self._verdicts(f"mending the masks, after {reviewed} of {total} were reviewed,"),
-            f"gsd_net was told the true share of wrong pixels, method.tau={self.tau:.4f}. With your own masks it must "
-            "be guessed, or looked for with --search tau.",
             f"{self.seconds / 60:.1f} minutes. Look at {self.picture}",
             f"Which masks are doubted, and where: {self.loop.report}",
             *([f"What was changed, mask by mask: {self.loop.diff}"] if self.loop.diff else []),
@@ -144,7 +135,7 @@ class DemoResult:
         if self.lost <= 0:
             return ["Wrong masks cost supervised training nothing here, so there was nothing to win back."]
         said = [f"Wrong masks cost supervised training {100 * self.lost:.1f} points."]
-        for training, name in ((ROBUST, "gsd_net"), (MENDED, mending)):
+        for training, name in ((ROBUST, "robust, which nobody told anything,"), (MENDED, mending)):
             won = self.won(training)
             said.append(f"{name} won {f'{won / self.lost:.0%}' if won > 0 else 'none'} of them back")
         return [f"{said[0]} {said[1]}; {said[2]}."]
@@ -167,30 +158,19 @@ def demo(output: Path = Path("demo"), device: str = "auto", config: DemoConfig =
     say(f"rendering {config.train + config.test} ultrasound phantoms into {phantoms}")
     write_phantom(phantoms, train=config.train, test=config.test, seed=config.seed)
     _spoil(phantoms, noisy, config)
-    tau = wrong_share(open_dataset(noisy))
     places: dict[Masks, Path] = {"true": phantoms, "wrong": noisy}
     scores = {
-        training: _learn(output, places[training.masks], training, config.words(training, tau), device)
+        training: _learn(output, places[training.masks], training, config.words(), device)
         for training in (CEILING, PLAIN, ROBUST)
     }
     looped = loop(noisy, output, config.judge_words(), device, config.jobs)
     places["mended"] = looped.masks
-    scores[MENDED] = _learn(output, looped.masks, MENDED, config.words(MENDED, tau), device)
+    scores[MENDED] = _learn(output, looped.masks, MENDED, config.words(), device)
     masks = {name: evaluate(place / "labelsTr", phantoms / "labelsTr") for name, place in places.items()}
-    result = DemoResult(output, masks, tau, scores, looped, time.monotonic() - start)
+    result = DemoResult(output, masks, scores, looped, time.monotonic() - start)
     title = "Left: masks that a model learnt from, the worst that nobody reviewed. Right: what it draws on new images"
     write_picture(_rows(result, open_dataset(phantoms), places), result.picture, title)
     return result
-
-
-def wrong_share(noisy: Dataset) -> float:
-    """The mean share of pixels whose simulated label is not the true one."""
-    wrong = []
-    for case in noisy.train:
-        assert case.label is not None
-        truth = read_label(noisy.root / "labelsTr_truth" / case.label.name).array
-        wrong.append(float((read_label(case.label).array != truth).mean()))
-    return float(np.mean(wrong))
 
 
 def _clear(output: Path) -> None:
