@@ -37,7 +37,7 @@ class Cases:
     """A training set in memory. seen: the masks that the networks see, (N, *S)."""
 
     def __init__(self, label: Tensor, seen: Tensor | None = None, clean: int = 0, image: Tensor | None = None) -> None:
-        self.label, self.written = label, label.clone()
+        self.label, self.written, self.scans = label, label.clone(), 0
         self.image = 6 * one_hot(seen, 2) if image is None and seen is not None else image
         self.trust = torch.full((len(label),), int(Trust.NOISY))
         self.trust[:clean] = int(Trust.CLEAN)
@@ -54,6 +54,7 @@ class Cases:
         return Batch(self.image[index], self.label[index], self.trust[index], index, maps)
 
     def scan(self, batch_size: int = 8) -> Iterator[Batch]:
+        self.scans += 1
         for index in torch.arange(len(self)).split(batch_size):
             yield self.batch(index)
 
@@ -178,10 +179,12 @@ def test_the_strip_between_masks_and_edges_teaches_nothing_before_the_first_look
 
 
 class Slope(Sees):
-    """Log-odds that fall by 1 in 3 pixels, and name a disc 3 pixels too wide."""
+    """Log-odds that fall by 1 in 3 pixels, and name a disc 3 pixels too wide; nothing in images without one."""
 
     def forward(self, image: Tensor) -> Tensor:
-        return torch.stack((torch.zeros_like(image[:, 0]), ((15 - depth_of_disc()) / 3).expand(len(image), -1, -1)), 1)
+        there = image[..., 20:28, 20:28].mean((1, 2, 3)) > 1
+        odds = torch.where(there.view(-1, 1, 1), (15 - depth_of_disc()) / 3, -9.0)
+        return torch.stack((torch.zeros_like(odds), odds), 1)
 
 
 def test_masks_off_their_edges_are_drawn_at_the_level_that_ends_at_edges() -> None:
@@ -189,18 +192,53 @@ def test_masks_off_their_edges_are_drawn_at_the_level_that_ends_at_edges() -> No
     data, made = Cases(label, image=noisy_images(20, 12)), Robust(Slope, Config()).eval()
     made.begin_epoch(Progress(0, 10, 0, 1), data)
     assert made.offset[1].nonzero().flatten().tolist() == list(range(10))
-    assert abs(made.level(data, 1) - 1.0) <= float(LEVELS[1] - LEVELS[0])
+    assert abs(made.levels(data)[1] - 1.0) <= float(LEVELS[1] - LEVELS[0])
     assert made.begin_epoch(LOOK, data)["redrawn"] == pytest.approx(0.5)
     assert torch.equal(data.written[10:], label[10:])
     assert float((data.written[:10] != disc(12.5)).float().mean()) < 0.05
+
+
+def test_a_class_that_few_cases_hold_is_drawn_to_end_at_edges_too() -> None:
+    label = torch.stack([disc(7 if i < 10 else 12 + i % 2) for i in range(20)])
+    nothing = torch.randn(40, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    image = torch.cat((noisy_images(20, 12), nothing))
+    label = torch.cat((label, torch.zeros(40, 48, 48, dtype=torch.int64)))
+    data, made = Cases(label, image=image), Robust(Slope, Config()).eval()
+    made.begin_epoch(Progress(0, 10, 0, 1), data)
+    assert made.accepted(data, {1: 1.0})[1].nonzero().flatten().tolist() == list(range(10))
+
+
+def test_what_nobody_annotated_is_no_edge() -> None:
+    """Of each object only the inside is annotated, and what is far outside."""
+    inner, outer = (torch.stack([disc(radius + i % 2) for i in range(12)]) for radius in (8, 16))
+    label = torch.where((outer == 1) & (inner == 0), IGNORE, inner)
+    assert not ends(Cases(label, image=noisy_images(12, 12))).any()
+    assert ends(Cases(inner, image=noisy_images(12, 12)))[1].all()
+
+
+def test_cases_are_read_once_for_all_classes() -> None:
+    """And not at all where there is nothing to ask."""
+    label = torch.stack([disc(9)] * 12)
+    label = torch.where(label == 1, torch.arange(12)[:, None, None] % 3 + 1, 0)
+    data, empty = Cases(label, image=noisy_images(12, 12)), Cases(0 * label)
+    data.sizes = torch.stack([(data.label == k).flatten(1).sum(1) for k in range(4)], 1)
+    for cases, times in ((data, 1), (empty, 0)):
+        ends(cases)
+        assert cases.scans == times
+
+
+def test_looks_are_shares_of_the_run() -> None:
+    for looks in ((-0.1,), (0.3, 1.5)):
+        with pytest.raises(ValueError, match="looks"):
+            Config(looks=looks)
 
 
 def test_what_is_drawn_off_the_edge_too_is_not_taken() -> None:
     label = torch.stack([disc(7 if i < 10 else 12 + i % 2) for i in range(20)])
     data, made = Cases(label, image=noisy_images(20, 12)), Robust(Slope, Config()).eval()
     made.begin_epoch(Progress(0, 10, 0, 1), data)
-    assert made.accepted(data, 1, 1.0)[:10].all()
-    assert not made.accepted(data, 1, 3.0).any()
+    assert made.accepted(data, {1: 1.0})[1][:10].all()
+    assert not made.accepted(data, {1: 3.0})[1].any()
 
 
 def test_a_class_is_redrawn_but_not_in_place_of_others() -> None:

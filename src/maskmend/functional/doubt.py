@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..types import IGNORE
 from . import confident
+from .losses import most_likely
 
 CUT = 0.1
 """Regret from which a mask is clearly not the judge's."""
@@ -73,7 +74,7 @@ def _dice(both: Tensor, own: Tensor, given: Tensor) -> Tensor:
 
 def predicted(prob: Tensor, label: Tensor) -> Tensor:
     """The most probable class (N, *S), ``IGNORE`` where the label is."""
-    return torch.where(label == IGNORE, IGNORE, prob.argmax(1))
+    return torch.where(label == IGNORE, IGNORE, most_likely(prob))
 
 
 def expected_dice(prob: Tensor, label: Tensor) -> Tensor:

@@ -146,12 +146,13 @@ def _found(profiles: Sequence[Floats]) -> tuple[int, Floats, NDArray[np.int64], 
     return best, change, PLACE[alike.argmax(1)], alike.max(1)
 
 
-def finer(image: NDArray[Any], mask: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """An image (C, *S) and a mask (*S) on a grid twice as fine, interpolated: for shells of half a pixel."""
+def finer(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Images or masks (C, *S) on a grid twice as fine, (C, *2S), interpolated: for shells of half a pixel."""
     from scipy.ndimage import zoom
 
-    larger = [zoom(part.astype(np.float32), 2, order=1, mode="nearest", grid_mode=True) for part in (*image, mask)]
-    return np.stack(larger[:-1]), larger[-1] > 0.5
+    shape = (1,) + (2,) * (values.ndim - 1)
+    found: NDArray[np.float32] = zoom(values.astype(np.float32), shape, order=1, mode="nearest", grid_mode=True)
+    return found
 
 
 def sharpness(profiles: Sequence[Floats]) -> float:

@@ -7,7 +7,8 @@ alike, teach only what lies beyond the edge. And a few clean masks show how much
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from .. import types
 from ..functional import doubt, edges
-from ..functional.losses import ce, dice_by_class, masked_mean, one_hot
+from ..functional.losses import ce, dice_by_class, masked_mean, most_likely, one_hot
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
 from .base import Build, Method
 
@@ -32,7 +33,9 @@ LEVELS = torch.linspace(-3, 3, 13)
 class Config(types.Config):
     """All of it is ours, and was chosen on chest X-rays."""
 
-    looks: tuple[float, ...] = Field((0.3, 0.6), description="when masks are judged, as shares of the run")
+    looks: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        (0.3, 0.6), description="when masks are judged, as shares of the run"
+    )
     usual: float = Field(0.1, ge=0, lt=1, description="share of clean masks that are doubted as much as a redrawn one")
     edges: bool = Field(True, description="whether masks that end where their image has no edge are redrawn")
     core: float = Field(0.3, gt=0, le=1, description="share of an object, its inside, that too wide masks still teach")
@@ -106,23 +109,21 @@ class Robust(Method):
             return {}
         self.looked = due
         redrawn = self.doubted(train)
-        levels = {k: self.level(train, k) for k in self.off()}
-        by_edges = torch.stack([self.accepted(train, k, level) for k, level in levels.items()]) if levels else None
+        levels = self.levels(train)
+        by_edges = self.accepted(train, levels)
         for batch, prob in self.judged(train) if redrawn.any() or levels else ():
             pick = redrawn[batch.index.cpu()].to(self.device).view(-1, *[1] * (batch.label.ndim - 1))
             mended = torch.where(pick, doubt.predicted(prob, batch.label), batch.label)
-            for place, (k, level) in enumerate(levels.items()):
-                assert by_edges is not None
-                rows = by_edges[place][batch.index.cpu()].to(self.device)
+            for k, level in levels.items():
+                rows = by_edges[k][batch.index.cpu()].to(self.device)
                 mended = with_class(mended, k, odds(prob[:, k]) > level, rows)
             train.write("refined", batch.index, mended)
-        every = redrawn if by_edges is None else redrawn | by_edges.any(0)
-        return {"redrawn": every.float().mean()}
+        return {"redrawn": torch.stack([redrawn, *by_edges.values()]).any(0).float().mean()}
 
     def judged(self, train: TrainSet) -> Iterator[tuple[Batch, Tensor]]:
         """Cases, and the probabilities of their classes (B, K, *S): by both networks, of clean cases by the one that
         did not learn them."""
-        for batch in (part.to(self.device) for part in train.scan(8 if len(train.shapes[0]) == 2 else 1)):
+        for batch in (part.to(self.device) for part in scan(train)):
             prob = torch.stack([net(batch.image).float().softmax(1) for net in self.nets])
             other = prob[1 - side(batch.index), torch.arange(len(batch), device=self.device)]
             clean = (batch.trust == Trust.CLEAN).view(-1, *[1] * (prob.ndim - 2))
@@ -133,7 +134,7 @@ class Robust(Method):
         doubt their own. Judges that draw clean masks worse than those of the look before have no say."""
         index, seen = [], []
         for batch, prob in self.judged(train):
-            agreement = 1 - dice_by_class(one_hot(prob.argmax(1), prob.shape[1]), batch.label)
+            agreement = 1 - dice_by_class(one_hot(most_likely(prob), prob.shape[1]), batch.label)
             values = (doubt.regret(prob, batch.label), doubt.certainty(prob, batch.label), agreement)
             seen.append(torch.stack(values, 1).cpu())
             index.append(batch.index.cpu())
@@ -147,21 +148,34 @@ class Robust(Method):
         found: Tensor = noisy & doubt.redraw(regret, certainty, cut)
         return found
 
-    def level(self, train: TrainSet, k: int) -> float:
-        """The log-odds above which class ``k`` ends best where images change, in cases whose masks do not."""
-        off = self.offset[k].nonzero().flatten()
-        drawn = ((batch, torch.stack([odds(prob[:, k]) > level for level in LEVELS]))
-                 for batch, prob in self.judged(train))  # fmt: skip
-        sharp = [edges.sharpness(list(each)) for each in profiles(train, drawn, k, off[:: -(-len(off) // ASKED)])]
-        return LEVELS[int(np.argmax(sharp))].item() if max(sharp) > 0 else 0.0
+    def levels(self, train: TrainSet) -> dict[int, float]:
+        """Of classes that have masks off their edges: the log-odds above which they end best where images change."""
+        off = {k: self.offset[k].nonzero().flatten() for k in self.off()}
+        asked = {k: cases[:: -(-len(cases) // ASKED)] for k, cases in off.items()}
 
-    def accepted(self, train: TrainSet, k: int, level: float) -> Tensor:
-        """The cases, (N,) bool, whose mask of class ``k`` ends off its image's edge, and is drawn to end at it."""
-        off = self.offset[k] != 0
-        drawn = ((batch, (odds(prob[:, k]) > level).unsqueeze(0)) for batch, prob in self.judged(train))
-        places = torch.arange(len(off))
-        (each,) = profiles(train, drawn, k, places)
-        return off & (torch.from_numpy(edges.own(list(each))).abs() < edges.OFF)
+        def drawn(prob: Tensor, k: int) -> Tensor:
+            return torch.stack([odds(prob[:, k]) > level for level in LEVELS])
+
+        found = {}
+        for k, each in profiles(train, self.judged(train), drawn, asked).items():
+            sharp = [edges.sharpness(list(of_level)) for of_level in each]
+            found[k] = LEVELS[int(np.argmax(sharp))].item() if max(sharp) > 0 else 0.0
+        return found
+
+    def accepted(self, train: TrainSet, levels: Mapping[int, float]) -> dict[int, Tensor]:
+        """By class the cases, (N,) bool, whose mask ends off its image's edge, and is drawn to end at it: beside others
+        that hold the class."""
+        sizes = train.sizes
+        asked, found = {k: sizes[:, k].nonzero().flatten() for k in levels}, {}
+
+        def drawn(prob: Tensor, k: int) -> Tensor:
+            return (odds(prob[:, k]) > levels[k]).unsqueeze(0)
+
+        for k, (each,) in profiles(train, self.judged(train), drawn, asked).items():
+            found[k] = torch.zeros(len(sizes), dtype=torch.bool)
+            found[k][asked[k]] = torch.from_numpy(np.abs(edges.own(list(each))) < edges.OFF)
+            found[k] &= self.offset[k] != 0
+        return found
 
     def predict(self, image: Tensor) -> Tensor:
         return torch.stack([net(image).float().softmax(1) for net in self.nets]).mean(0)
@@ -199,36 +213,63 @@ def with_class(label: Tensor, k: int, mask: Tensor, rows: Tensor) -> Tensor:
 def ends(train: TrainSet) -> Tensor:
     """By how many pixels the mask of each class reaches beyond its image's edge in each case, (K, N), below 0 ends
     before it; 0 where it does not, where edges tell nothing, and in clean cases."""
-    found = torch.zeros(train.sizes.shape[1], len(train))
-    for k in range(1, len(found)):
-        held = ((train.sizes[:, k] > 0) & (train.trust != Trust.CLEAN)).nonzero().flatten()
-        given = ((batch, (batch.label == k).unsqueeze(0)) for batch in train.scan(8))
-        (each,) = profiles(train, given, k, held)
-        found[k, held] = torch.from_numpy(edges.offsets(list(each))).float() * thickness(train, k)
+    held = (train.sizes > 0) & (train.trust != Trust.CLEAN).unsqueeze(1)
+    asked = {k: held[:, k].nonzero().flatten() for k in range(1, held.shape[1])}
+    found, given = torch.zeros(held.T.shape), ((batch, batch.label) for batch in scan(train))
+    thick = thickness(train)
+    for k, (each,) in profiles(train, given, lambda label, k: (label == k).unsqueeze(0), asked).items():
+        found[k, asked[k]] = torch.from_numpy(edges.offsets(list(each))).float() * thick[k]
     return found
 
 
-def profiles(train: TrainSet, drawn: Iterator[tuple[Batch, Tensor]], k: int, asked: Tensor) -> NDArray[np.float64]:
-    """How images change across the boundary of each of M masks of a class, (M, N', C, D), of the cases ``asked`` (N',).
-    ``drawn``: cases, and their masks (M, B, *S)."""
-    wanted, step, index, rows = set(asked.tolist()), thickness(train, k), [], []
-    fine = step < 1
-    for batch, masks in drawn:
-        for place in (i for i, case in enumerate(batch.index.tolist()) if case in wanted):
-            image, each = batch.image[place].cpu().numpy(), [mask.cpu().numpy() for mask in masks[:, place]]
-            pairs = [edges.finer(image, mask) if fine else (image, mask) for mask in each]
-            spacing = (0.5 if fine else 1.0,) * each[0].ndim
-            changes = [edges.profile(x, mask.astype(np.int64), 1, spacing, step) for x, mask in pairs]
-            rows.append(torch.from_numpy(np.stack(changes)))
-            index.append(int(batch.index[place]))
-    found = train.gather(torch.tensor(index, dtype=torch.int64), torch.stack(rows) if rows else torch.empty(0, 1))
-    every: NDArray[np.float64] = found[asked].transpose(0, 1).numpy()
-    return every
+def profiles(
+    train: TrainSet,
+    cases: Iterable[tuple[Batch, Tensor]],
+    drawn: Callable[[Tensor, int], Tensor],
+    asked: Mapping[int, Tensor],
+) -> dict[int, NDArray[np.float64]]:
+    """How images change across the boundary of M masks of a class, (M, N', C, D), of each class and its cases ``asked``
+    (N',). ``drawn``: these masks (M, B, *S), from what comes with each batch of ``cases``."""
+    wanted, thick = {k: set(index.tolist()) for k, index in asked.items()}, thickness(train)
+    rows: dict[int, dict[int, Tensor]] = {k: {} for k in asked}
+    for batch, seen in cases if any(wanted.values()) else ():
+        image, known, index = batch.image.cpu().numpy(), (batch.label != IGNORE).cpu().numpy(), batch.index.tolist()
+        for k, some in wanted.items():
+            places = [place for place, case in enumerate(index) if case in some]
+            masks = drawn(seen, k).cpu().numpy() if places else np.empty(0, bool)
+            for i in places:
+                rows[k][index[i]] = torch.from_numpy(across(image[i], masks[:, i], known[i], thick[k]))
+    found = {}
+    for k, mine in rows.items():
+        value = torch.stack(list(mine.values())) if mine else torch.empty(0, 1)
+        every = train.gather(torch.tensor(list(mine), dtype=torch.int64), value)
+        found[k] = every[asked[k]].transpose(0, 1).numpy()
+    return found
 
 
-def thickness(train: TrainSet, k: int) -> float:
-    """Of the shells around a class, in pixels: half of one around objects of less than 25 in radius."""
-    sizes = train.sizes[:, k]
-    typical = float(sizes[sizes > 0].double().median()) if sizes.any() else 1.0
-    thin = edges.thickness(typical, len(train.shapes[0]), 0.5)
-    return thin if thin == 0.5 else max(thin, 1.0)
+def across(
+    image: NDArray[np.float32], masks: NDArray[np.bool_], known: NDArray[np.bool_], step: float
+) -> NDArray[np.float64]:
+    """How an image (C, *S) changes across the boundaries of masks (M, *S), as far as somebody annotated it, (M, C, D);
+    shells are ``step`` pixels thick, and are counted on a grid twice as fine where that is less than one."""
+    if step < 1:
+        image, masks = edges.finer(image), edges.finer(masks) > 0.5
+        known = edges.finer(known[None])[0] > 0.5
+    spacing = (min(step, 1.0),) * known.ndim
+    labels = np.where(known, masks, IGNORE)
+    return np.stack([edges.profile(image, label, 1, spacing, step) for label in labels])
+
+
+def thickness(train: TrainSet) -> list[float]:
+    """Of the shells around each class, (K), in pixels: half of one around objects of less than 25 in radius."""
+    dims, found = len(train.shapes[0]), []
+    for sizes in train.sizes.T:
+        typical = float(sizes[sizes > 0].double().median()) if sizes.any() else 1.0
+        thin = edges.thickness(typical, dims, 0.5)
+        found.append(thin if thin == 0.5 else max(thin, 1.0))
+    return found
+
+
+def scan(train: TrainSet) -> Iterator[Batch]:
+    """Every case: several at a time in 2D."""
+    return train.scan(8 if len(train.shapes[0]) == 2 else 1)
