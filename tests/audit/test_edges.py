@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from maskmend.audit.edges import Profile, doubt, off, profiles, shared
-from maskmend.functional.edges import FEWEST, SHELLS, profile, sharpness, thickness, verdict
+from maskmend.audit.edges import Profile, off, profiles, shared
+from maskmend.functional.edges import FEWEST, SHELLS, lost, profile, sharpness, thickness, verdict
 from maskmend.types import IGNORE
 
 LABELS = {"background": 0, "disc": 1}
@@ -88,10 +88,10 @@ def test_of_single_masks_nothing_is_said_where_edges_cannot_be_trusted(found: li
 def test_what_a_ball_loses_whose_boundary_is_off() -> None:
     for dims, volume, unit in ((2, np.pi * 100, 2), (3, 4 / 3 * np.pi * 1000, 3)):
         inner, outer = 8.0**unit, 10.0**unit
-        assert doubt(2, volume, dims) == pytest.approx(1 - 2 * inner / (inner + outer))
-        assert doubt(-2, volume, dims) == pytest.approx(1 - 2 * outer / (outer + 12.0**unit))
-        assert doubt(0, volume, dims) == 0
-        assert doubt(99, volume, dims) == 1
+        assert lost(2, volume, dims) == pytest.approx(1 - 2 * inner / (inner + outer))
+        assert lost(-2, volume, dims) == pytest.approx(1 - 2 * outer / (outer + 12.0**unit))
+        assert lost(0, volume, dims) == 0
+        assert lost(99, volume, dims) == 1
 
 
 def test_masks_are_sharpest_at_the_edge() -> None:

@@ -57,11 +57,3 @@ def off(cases: Mapping[str, Mapping[int, Profile]], labels: Mapping[str, int]) -
             if shell:
                 found.setdefault(case, {})[k] = float(shell * each.step_mm)
     return found
-
-
-def doubt(offset: float, volume: float, dims: int) -> float:
-    """The Dice that a ball of such a volume loses to one whose boundary lies ``offset`` further in, or out."""
-    unit = np.pi if dims == 2 else 4 / 3 * np.pi
-    radius = (volume / unit) ** (1 / dims)
-    other = max(radius - offset, 0.0) ** dims
-    return float(1 - 2 * min(other, radius**dims) / (other + radius**dims))

@@ -22,12 +22,12 @@ from ..data.dataset import Case, Dataset
 from ..data.geometry import Geometry
 from ..data.scratch import scratch
 from ..functional import doubt as doubts
-from ..functional.edges import Offset
+from ..functional.edges import Offset, lost
 from ..metrics import dice, mean_sd, overlap
 from ..progress import track
 from . import rank, store, tau
 from .checks import Look, look_at, read_given, whole_class
-from .edges import doubt, off, shared
+from .edges import off, shared
 from .findings import by_model
 from .parts import around, mask_of
 from .population import compare
@@ -111,7 +111,7 @@ def _by_edges(asked: Asked) -> dict[str, float]:
     said = {}
     for case, offsets in found.items():
         look = asked.looks[case]
-        each = [doubt(offset, look.edges[k].volume, len(look.shape)) for k, offset in offsets.items()]
+        each = [lost(offset, look.edges[k].volume, len(look.shape)) for k, offset in offsets.items()]
         said[case] = sum(each) / max(len(look.edges), 1)
     return said
 

@@ -146,6 +146,14 @@ def _found(profiles: Sequence[Floats]) -> tuple[int, Floats, NDArray[np.int64], 
     return best, change, PLACE[alike.argmax(1)], alike.max(1)
 
 
+def lost(offset: float, volume: float, dims: int) -> float:
+    """The Dice that a ball of such a volume loses to one whose boundary lies ``offset`` further in, or out."""
+    unit = np.pi if dims == 2 else 4 / 3 * np.pi
+    radius = (volume / unit) ** (1 / dims)
+    other = max(radius - offset, 0.0) ** dims
+    return float(1 - 2 * min(other, radius**dims) / (other + radius**dims))
+
+
 def finer(values: NDArray[Any]) -> NDArray[np.float32]:
     """Images or masks (C, *S) on a grid twice as fine, (C, *2S), interpolated: for shells of half a pixel."""
     from scipy.ndimage import zoom

@@ -8,6 +8,7 @@ alike, teach only what lies beyond the edge. And a few clean masks show how much
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import repeat
 from typing import Annotated
 
 import numpy as np
@@ -74,11 +75,14 @@ class Robust(Method):
         return {"loss": (losses[0] + losses[1]) / 2}
 
     def learns(self, batch: Batch, half: int) -> Tensor:
-        """The rows that a network learns from, (B,) bool: its half; after the last look every row."""
+        """The rows that a network learns from, (B,) bool. Until the first look its half, of clean cases alone if there
+        are enough; then every row, but of clean cases its half, by which it is judged, until the last look."""
+        clean, own = batch.trust == Trust.CLEAN, side(batch.index) == half
         if self.looked == len(self.config.looks):
-            return torch.ones_like(batch.index, dtype=torch.bool)
-        known = batch.trust == Trust.CLEAN if self.trusted and not self.looked else batch.index >= 0
-        return known & (side(batch.index) == half)
+            return torch.ones_like(own)
+        if self.looked:
+            return own | ~clean
+        return own & clean if self.trusted else own
 
     def believed(self, batch: Batch) -> Tensor:
         """The labels (B, *S) as mended so far. Before that, where a mask ends off its image's edge, the strip between
@@ -108,9 +112,9 @@ class Robust(Method):
         if due <= self.looked:
             return {}
         self.looked = due
-        redrawn = self.doubted(train)
+        redrawn, lack = self.doubted(train)
         levels = self.levels(train)
-        by_edges = self.accepted(train, levels)
+        by_edges = self.accepted(train, levels, lack)
         for batch, prob in self.judged(train) if redrawn.any() or levels else ():
             pick = redrawn[batch.index.cpu()].to(self.device).view(-1, *[1] * (batch.label.ndim - 1))
             mended = torch.where(pick, doubt.predicted(prob, batch.label), batch.label)
@@ -129,24 +133,26 @@ class Robust(Method):
             clean = (batch.trust == Trust.CLEAN).view(-1, *[1] * (prob.ndim - 2))
             yield batch, torch.where(clean, other, prob.mean(0))
 
-    def doubted(self, train: TrainSet) -> Tensor:
+    def doubted(self, train: TrainSet) -> tuple[Tensor, Tensor]:
         """The cases whose masks are redrawn as a whole, (N,) bool: doubted more than is usual, and than the networks
-        doubt their own. Judges that draw clean masks worse than those of the look before have no say."""
+        doubt their own. And what these expect their own to lack, in Dice by class, (N, K), of the background nothing.
+        Judges that draw clean masks worse than those of the look before have no say."""
         index, seen = [], []
         for batch, prob in self.judged(train):
             agreement = 1 - dice_by_class(one_hot(most_likely(prob), prob.shape[1]), batch.label)
-            values = (doubt.regret(prob, batch.label), doubt.certainty(prob, batch.label), agreement)
-            seen.append(torch.stack(values, 1).cpu())
+            lack = 1 - doubt.soft_dice(prob, doubt.predicted(prob, batch.label))
+            values = torch.stack((doubt.regret(prob, batch.label), agreement, torch.zeros_like(agreement)), 1)
+            seen.append(torch.cat((values, lack), 1).cpu())
             index.append(batch.index.cpu())
-        regret, certainty, agreement = train.gather(torch.cat(index), torch.cat(seen)).unbind(1)
+        found = train.gather(torch.cat(index), torch.cat(seen))
+        regret, agreement, lack = found[:, 0], found[:, 1], found[:, 2:]
         clean, noisy = (train.trust == kind for kind in (Trust.CLEAN, Trust.NOISY))
         cut = doubt.usual(regret[noisy].numpy())
         if self.trusted:
             if (skill := float(agreement[clean].mean())) < self.skill:
-                return torch.zeros_like(noisy)
+                return torch.zeros_like(noisy), lack
             self.skill, cut = skill, float(regret[clean].quantile(1 - self.config.usual))
-        found: Tensor = noisy & doubt.redraw(regret, certainty, cut)
-        return found
+        return noisy & doubt.redraw(regret, 1 - lack[:, 1:].mean(1), cut), lack
 
     def levels(self, train: TrainSet) -> dict[int, float]:
         """Of classes that have masks off their edges: the log-odds above which they end best where images change."""
@@ -162,10 +168,10 @@ class Robust(Method):
             found[k] = LEVELS[int(np.argmax(sharp))].item() if max(sharp) > 0 else 0.0
         return found
 
-    def accepted(self, train: TrainSet, levels: Mapping[int, float]) -> dict[int, Tensor]:
-        """By class the cases, (N,) bool, whose mask ends off its image's edge, and is drawn to end at it: beside others
-        that hold the class."""
-        sizes = train.sizes
+    def accepted(self, train: TrainSet, levels: Mapping[int, float], lack: Tensor) -> dict[int, Tensor]:
+        """By class the cases, (N,) bool, whose mask ends off its image's edge, and is drawn to end at it, by networks
+        that expect their own to lack little beside what it loses."""
+        sizes, dims = train.sizes, len(train.shapes[0])
         asked, found = {k: sizes[:, k].nonzero().flatten() for k in levels}, {}
 
         def drawn(prob: Tensor, k: int) -> Tensor:
@@ -174,7 +180,8 @@ class Robust(Method):
         for k, (each,) in profiles(train, self.judged(train), drawn, asked).items():
             found[k] = torch.zeros(len(sizes), dtype=torch.bool)
             found[k][asked[k]] = torch.from_numpy(np.abs(edges.own(list(each))) < edges.OFF)
-            found[k] &= self.offset[k] != 0
+            lost = map(edges.lost, self.offset[k].tolist(), sizes[:, k].tolist(), repeat(dims))
+            found[k] &= (self.offset[k] != 0) & (torch.tensor([*lost]) > doubt.AGAIN * lack[:, k])
         return found
 
     def predict(self, image: Tensor) -> Tensor:
