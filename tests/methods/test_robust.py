@@ -86,14 +86,15 @@ def method(**settings: object) -> Robust:
     return Robust(Sees, Config(**settings)).eval()
 
 
-def test_until_the_last_look_every_row_is_learnt_by_one_network_then_by_both() -> None:
-    data, made = Cases(torch.stack([disc(9)] * 8), torch.stack([disc(9)] * 8)), method()
-    taken: list[Tensor] = []
+def test_until_the_first_look_every_row_is_learnt_by_one_network_and_clean_ones_until_the_last() -> None:
+    data, made = Cases(torch.stack([disc(9)] * 8), torch.stack([disc(9)] * 8), clean=4), method()
     batch = data.batch(torch.arange(8))
-    for looked, rows in ((0, 4), (1, 4), (2, 8)):
+    for looked, rows in ((0, 4), (1, 6), (2, 8)):
         made.looked, made.net1.rows, made.net2.rows = looked, 0, 0
-        made.step(batch, LOOK, lambda loss, group="main": taken.append(loss))
+        made.step(batch, LOOK, lambda loss, group="main": None)
         assert (made.net1.rows, made.net2.rows) == (rows, rows)
+        learnt = torch.stack([made.learns(batch, half) for half in (0, 1)])
+        assert bool((learnt[:, :4].sum(0) == (1 if looked < 2 else 2)).all())
 
 
 def test_at_first_clean_masks_alone_teach_where_there_are_enough() -> None:
@@ -205,7 +206,7 @@ def test_a_class_that_few_cases_hold_is_drawn_to_end_at_edges_too() -> None:
     label = torch.cat((label, torch.zeros(40, 48, 48, dtype=torch.int64)))
     data, made = Cases(label, image=image), Robust(Slope, Config()).eval()
     made.begin_epoch(Progress(0, 10, 0, 1), data)
-    assert made.accepted(data, {1: 1.0})[1].nonzero().flatten().tolist() == list(range(10))
+    assert made.accepted(data, {1: 1.0}, torch.zeros(60, 2))[1].nonzero().flatten().tolist() == list(range(10))
 
 
 def test_what_nobody_annotated_is_no_edge() -> None:
@@ -237,8 +238,10 @@ def test_what_is_drawn_off_the_edge_too_is_not_taken() -> None:
     label = torch.stack([disc(7 if i < 10 else 12 + i % 2) for i in range(20)])
     data, made = Cases(label, image=noisy_images(20, 12)), Robust(Slope, Config()).eval()
     made.begin_epoch(Progress(0, 10, 0, 1), data)
-    assert made.accepted(data, {1: 1.0})[1][:10].all()
-    assert not made.accepted(data, {1: 3.0})[1].any()
+    able, unable = torch.zeros(20, 2), torch.tensor([[0.0, 0.9]] * 20)
+    assert made.accepted(data, {1: 1.0}, able)[1][:10].all()
+    assert not made.accepted(data, {1: 3.0}, able)[1].any()
+    assert not made.accepted(data, {1: 1.0}, unable)[1].any(), "networks that draw worse than the masks are"
 
 
 def test_a_class_is_redrawn_but_not_in_place_of_others() -> None:

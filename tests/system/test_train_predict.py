@@ -188,9 +188,12 @@ def test_a_run_told_to_train_longer_equals_a_long_one(
     assert (tmp_path / "long" / "config.yaml").read_text() == (tmp_path / "short" / "config.yaml").read_text()
 
 
-def test_the_same_command_with_resume_begins_and_goes_on(maskmend: Maskmend, toys: Toys, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["{name: co_teaching, tau: 0.1}", "{name: robust}"])
+def test_the_same_command_with_resume_begins_and_goes_on(
+    maskmend: Maskmend, toys: Toys, tmp_path: Path, method: str
+) -> None:
     config = tmp_path / "mine.yaml"
-    config.write_text("method: {name: co_teaching, tau: 0.1}\n")
+    config.write_text(f"method: {method}\n")
     command = ("train", toys(2, 2), "-o", tmp_path / "RUN", "--config", config, *TINY, "train.epochs=1", "--resume")
     assert "complete" not in fine(maskmend, *command)
     assert "complete already" in fine(maskmend, *command)

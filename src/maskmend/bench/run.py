@@ -71,7 +71,7 @@ def _train(run: Run) -> dict[str, Any]:
     if world.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     fit, validation = _fit(run, world)
-    steps = len(fit.data.schedule(run.seed, 0, run.config.train.batch, run.config.train.steps))
+    steps = len(fit.data.schedule(run.seed, 0, fit.train.batch, fit.train.steps))
     passes = Passes(fit.method)
     validating = Stopwatch(passes.uncounted(when_due(fit, validation, steps, run)))
     fit.validate, fit.against, training = validating, "the true masks", Stopwatch(fit.run)

@@ -147,9 +147,11 @@ def _found(profiles: Sequence[Floats]) -> tuple[int, Floats, NDArray[np.int64], 
 
 
 def lost(offset: float, volume: float, dims: int) -> float:
-    """The Dice that a ball of such a volume loses to one whose boundary lies ``offset`` further in, or out."""
+    """The Dice that a ball of such a volume loses to one whose boundary lies ``offset`` further in, or out; 0 if there is none."""
     unit = np.pi if dims == 2 else 4 / 3 * np.pi
     radius = (volume / unit) ** (1 / dims)
+    if radius == 0:
+        return 0.0
     other = max(radius - offset, 0.0) ** dims
     return float(1 - 2 * min(other, radius**dims) / (other + radius**dims))
 

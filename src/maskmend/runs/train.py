@@ -24,7 +24,7 @@ from ..data.splits import split
 from ..data.trainset import CaseSet
 from ..engine import checkpoint
 from ..engine.events import GIVEN, check_trackers
-from ..engine.fit import Fit
+from ..engine.fit import Fit, TrainConfig
 from ..engine.update import check_optimizer
 from ..engine.world import World, launch
 from ..errors import InputError
@@ -97,7 +97,6 @@ def _train(
     data = open_dataset(dataset)
     cases, held_out = split(data, run.fold)
     held_out = held_out[:most]
-    run = _with_clean_rows(run, cases)
     _check_cases(run, dataset, cases)
     if world.leads:
         check_dataset(data, (*cases, *held_out))
@@ -139,7 +138,7 @@ def make_fit(
         model,
         training,
         folder,
-        run.train,
+        with_clean_rows(run.train, model.clean_share, training.trust),
         run.optim,
         seed=run.seed,
         name=run.method_name,
@@ -189,15 +188,16 @@ def _shortened(run: RunConfig) -> RunConfig:
     return run.model_copy(update={"train": short})
 
 
-def _with_clean_rows(run: RunConfig, cases: Sequence[Case]) -> RunConfig:
-    """A share of each batch for clean cases, where the method wants it, there are some, and the plan names no pools."""
-    cls, _ = run.method_parts()
-    rows, kinds = run.train.batch.get("any", 0), {case.trust is Trust.CLEAN for case in cases}
-    if not cls.clean_share or len(kinds) < 2 or set(run.train.batch) != {"any"} or rows < 2:
-        return run
-    clean = max(1, round(cls.clean_share * rows))
-    batch = {"clean": clean, "imperfect": rows - clean}
-    return run.model_copy(update={"train": run.train.model_copy(update={"batch": batch})})
+def with_clean_rows(train: TrainConfig, share: float, trust: Tensor) -> TrainConfig:
+    """A ``share`` of each batch for clean cases, if there are any beside others, and no pools are named; at least one.
+
+    trust: of the training cases, (N,).
+    """
+    rows, clean = train.batch.get("any", 0), trust == Trust.CLEAN
+    if not share or set(train.batch) != {"any"} or rows < 2 or clean.all() or not clean.any():
+        return train
+    count = max(1, round(share * rows))
+    return train.model_copy(update={"batch": {"clean": count, "imperfect": rows - count}})
 
 
 def _check_cases(run: RunConfig, dataset: Path, cases: Sequence[Case]) -> None:
