@@ -147,7 +147,8 @@ def _found(profiles: Sequence[Floats]) -> tuple[int, Floats, NDArray[np.int64], 
 
 
 def lost(offset: float, volume: float, dims: int) -> float:
-    """The Dice that a ball of such a volume loses to one whose boundary lies ``offset`` further in, or out; 0 if there is none."""
+    """The Dice that a ball of such a volume loses to one whose boundary lies ``offset`` further in; further out where
+    that is negative. 0 if there is no ball."""
     unit = np.pi if dims == 2 else 4 / 3 * np.pi
     radius = (volume / unit) ** (1 / dims)
     if radius == 0:
