@@ -188,7 +188,7 @@ def _shortened(run: RunConfig) -> RunConfig:
     return run.model_copy(update={"train": short})
 
 
-def with_clean_rows(train: TrainConfig, share: float, trust: Tensor) -> TrainConfig:
+def with_clean_rows(train: TrainConfig, share: float, trust: torch.Tensor) -> TrainConfig:
     """A ``share`` of each batch for clean cases, if there are any beside others, and no pools are named; at least one.
 
     trust: of the training cases, (N,).
