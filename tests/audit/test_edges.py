@@ -119,6 +119,19 @@ def test_the_change_at_the_boundary_is_that_of_two_shells() -> None:
     )
 
 
+def test_each_class_is_looked_at_in_its_part_of_the_image() -> None:
+    """And nothing is lost by that: large and small ones, at the border, and one that is not there."""
+    rng = np.random.default_rng(0)
+    image, label = rng.normal(size=(2, 12, 90, 70)), np.zeros((12, 90, 70), np.int16)
+    label[:, 5:60, 5:40], label[3:9, 80:, 60:], label[1, 2:4, 2:4], label[:, :, 68:] = 1, 2, 4, IGNORE
+    spacing_mm = (3.0, 1.0, 0.5)
+    found = profiles(image, label, [1, 2, 3, 4], spacing_mm)
+    assert found.keys() == {1, 2, 4}
+    for k, each in found.items():
+        assert each.volume == (label == k).sum() * 1.5
+        np.testing.assert_array_equal(each.changes, profile(image, label, k, spacing_mm, each.step_mm))
+
+
 def test_what_nobody_annotated_does_not_matter() -> None:
     rng = np.random.default_rng(0)
     label, image = ball((64, 64), 15, (1.0, 1.0)), rng.normal(size=(2, 64, 64))

@@ -68,28 +68,40 @@ def profile(
 
     image: (C, *S), label: (*S), IGNORE where nobody annotated. step_mm: how thick a shell is.
     """
-    import edt
     from scipy.ndimage import find_objects
 
     changes = np.full((len(image), 2 * SHELLS - 1), np.nan)
     mask = label == value
     if not mask.any() or mask.all():
         return changes
-    reach = [int(np.ceil(SHELLS * step_mm / step)) + 1 for step in spacing_mm]
-    around = find_objects(mask.astype(np.int8))[0]
-    box = tuple(slice(max(0, s.start - r), s.stop + r) for s, r in zip(around, reach, strict=True))
+    box = window(find_objects(mask.view(np.int8))[0], spacing_mm, step_mm)
     mask, known = np.ascontiguousarray(mask[box]), label[box] != IGNORE
-    half, size = min(spacing_mm) / 2, tuple(map(float, spacing_mm))
-    inside, outside = ((edt.edt(side, anisotropy=size) - half) / step_mm for side in (mask, ~mask))
-    shell = np.where(mask, -1 - np.floor(inside), np.floor(outside)).astype(np.int64) + SHELLS
+    shell = np.where(mask, -1 - _shells(mask, spacing_mm, step_mm), _shells(~mask, spacing_mm, step_mm)) + SHELLS
     seen = known & (shell >= 0) & (shell < 2 * SHELLS)
-    number = shell[seen]
+    number = shell[seen].astype(np.int64)
     look = image[(slice(None), *box)][:, seen].astype(np.float64)
     look = (look - look.mean(1, keepdims=True)) / look.std(1, keepdims=True).clip(1e-6)
     voxels = np.bincount(number, minlength=2 * SHELLS)
     mean = np.stack([np.bincount(number, channel, 2 * SHELLS) for channel in look]) / voxels.clip(1)
     mean[:, voxels < FEWEST] = np.nan
     return np.diff(mean, axis=1)
+
+
+def window(around: tuple[slice, ...], spacing_mm: Sequence[float], step_mm: float) -> tuple[slice, ...]:
+    """The part of an image (*S) that the shells of an object reach, which lies in the box ``around``."""
+    reach = [int(np.ceil(SHELLS * step_mm / step)) + 1 for step in spacing_mm]
+    return tuple(slice(max(0, s.start - r), s.stop + r) for s, r in zip(around, reach, strict=True))
+
+
+def _shells(side: NDArray[np.bool_], spacing_mm: Sequence[float], step_mm: float) -> NDArray[np.int8]:
+    """Shells (*S) between each voxel of one side of a boundary and the boundary, ``SHELLS`` at most."""
+    import edt
+
+    depth = edt.edt(side, anisotropy=tuple(map(float, spacing_mm)))
+    depth -= min(spacing_mm) / 2
+    depth /= step_mm
+    found: NDArray[np.int8] = np.minimum(np.floor(depth, out=depth), SHELLS, out=depth).astype(np.int8)
+    return found
 
 
 def verdict(profiles: Sequence[Floats], step_mm: float) -> Offset | None:
