@@ -155,3 +155,14 @@ def test_what_an_image_contradicts_comes_before_what_networks_doubt() -> None:
     assert [row.case for row in rows] == ["b", "a", "c"]
     assert rows[0].doubt == pytest.approx(1 - 0.98 * 0.85**4)
     assert [row.scores["edges"] for row in rows] == [0.15, 0, 0]
+
+
+def test_masks_that_images_contradict_are_told_by_class_and_are_not_clean() -> None:
+    off = [{1: 4.0}, {1: 6.0, 2: -3.0}, {1: -5.0}]
+    wide, tight = rank.of_ends(off, {0: "background", 1: "liver", 2: "spleen"}, known_mm=True)
+    assert wide.startswith("3 masks of liver end off the edge in the image, 2 too wide and 1 too tight, by about 5 mm.")
+    assert tight.startswith("1 mask of spleen ends off the edge in the image, 1 too tight, by about 3 mm.")
+    fine = [judged(0.01)] * 20
+    assert rank.looks_clean(fine)
+    assert rank.looks_clean(fine, off=1)
+    assert not rank.looks_clean(fine, off=2)

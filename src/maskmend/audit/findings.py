@@ -284,6 +284,6 @@ class Words:
         """ "0.8 ml", or "12 mm²" in 2D, or the number of voxels where steps are no mm."""
         solid = len(self.spacing_mm) == 3
         if not self.known:
-            return f"{voxels} {'voxels' if solid else 'pixels'}"
+            return f"{voxels} {'voxel' if solid else 'pixel'}{'' if voxels == 1 else 's'}"
         size = voxels * float(np.prod(self.spacing_mm)) / (1000 if solid else 1)
         return f"{size:{'.2g' if size < 10 else '.0f'}} {'ml' if solid else 'mm²'}"

@@ -125,12 +125,12 @@ def _row(case: str, rank: int, doubt: float | None, cut: float, judged: Judged |
 # --- the data set -----------------------------------------------------------------------------------------------------
 
 
-def looks_clean(judged: Sequence[Judged], judges: Sequence[Judge] = ()) -> bool:
+def looks_clean(judged: Sequence[Judged], judges: Sequence[Judge] = (), off: int = 0) -> bool:
     """Whether no more labels differ from what the judge expects than of careful raters: at most ``LEAST`` of 100. One
-    that is not sure of its own masks, or may have learnt the labels, cannot tell."""
+    that is not sure of its own masks, or may have learnt the labels, cannot tell. off: masks that images contradict."""
     if not judged or weak(judged) or lost(judged) or any(map(learnt, judges)):
         return False
-    return sum(each.regret > CUT for each in judged) <= LEAST / 100 * len(judged)
+    return max(off, sum(each.regret > CUT for each in judged)) <= LEAST / 100 * len(judged)
 
 
 def weak(judged: Sequence[Judged]) -> bool:
@@ -143,11 +143,12 @@ def lost(judged: Sequence[Judged]) -> bool:
     return bool(judged) and float(np.mean([each.dice for each in judged])) < LOST
 
 
-def sentences(rows: Sequence[Row], judged: Mapping[str, Judged], judges: Sequence[Judge]) -> list[str]:
-    """What a person is told first, in whole sentences; what she has reviewed counts no more."""
+def sentences(rows: Sequence[Row], judged: Mapping[str, Judged], judges: Sequence[Judge], off: int = 0) -> list[str]:
+    """What a person is told first, in whole sentences; what she has reviewed counts no more. off: masks that images
+    contradict."""
     rest = [row for row in rows if row.hint != "reviewed"]
     asked = [judged[row.case] for row in rest if row.case in judged]
-    said = [*_of_judges(rest, asked, judges), *_of_checks(rest, bool(asked))] if rest else []
+    said = [*_of_judges(rest, asked, judges, off), *_of_checks(rest, bool(asked))] if rest else []
     if done := len(rows) - len(rest):
         said.append(f"{counted(done, 'mask')} {'is' if done == 1 else 'are'} reviewed and no longer counted.")
     return said
@@ -201,19 +202,36 @@ def of_edges(
     return said
 
 
+def of_ends(off: Sequence[Mapping[int, float]], names: Mapping[int, str], known_mm: bool) -> list[str]:
+    """Classes some of whose masks end off the edge in their own image. off: of each such case, by how much its classes
+    reach beyond it."""
+    said, unit = [], "mm" if known_mm else "px"
+    for k in sorted({k for each in off for k in each}):
+        found = np.array([each[k] for each in off if k in each])
+        wide, tight = int((found > 0).sum()), int((found < 0).sum())
+        sides = " and ".join(f"{n} too {how}" for n, how in ((wide, "wide"), (tight, "tight")) if n)
+        typical = f"about {np.median(np.abs(found)):.0f} {unit}"
+        does = "ends" if len(found) == 1 else "end"
+        said.append(
+            f"{counted(len(found), 'mask')} of {spoken(names[k])} {does} off the edge in the image, {sides}, by {typical}."
+            " Networks repeat what most masks do; images do not."
+        )
+    return said
+
+
 def at_random(cases: Sequence[str], seed: int = 0) -> list[str]:
     """Cases to review where all may err the same way; the same in whatever order they are named."""
     names = sorted(cases)
     return sorted(names[i] for i in np.random.default_rng(seed).permutation(len(names))[:AT_RANDOM])
 
 
-def _of_judges(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[Judge]) -> list[str]:
+def _of_judges(rows: Sequence[Row], judged: Sequence[Judged], judges: Sequence[Judge], off: int) -> list[str]:
     if not judged:
         return ["No network judged these masks; add --cross 2 to train some that do."]
     who = "what was predicted" if all(judge.kind == "predictions" for judge in judges) else "what the networks expect"
     said = []
     differing, redrawn = sum(each.regret > CUT for each in judged), sum(row.hint == "redraw" for row in rows)
-    if looks_clean(judged, judges):
+    if looks_clean(judged, judges, off):
         said.append(f"These masks look clean: hardly any differs from {who}.")
     else:
         said.append(f"{differing} of {counted(len(judged), 'mask')} differ clearly from {who}.")

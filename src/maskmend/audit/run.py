@@ -84,6 +84,7 @@ def audit(asked: Asked) -> Audit:
     about = _about(asked, made)
     found: dict[str, tuple[Finding, ...]] = {}
     judged: dict[str, Judged] = {}
+    ends = off({case: look.edges for case, look in asked.looks.items()}, asked.dataset.labels) if asked.checks else {}
     offsets = shared([look.edges for look in asked.looks.values()], asked.dataset.labels) if asked.checks else {}
     with scratch(asked.folder / "cases") as new:
         for case in track(cases, "Judging" if asked.judge else "Writing"):
@@ -96,8 +97,8 @@ def audit(asked: Asked) -> Audit:
             if case.name not in asked.frozen:
                 _take(new, asked.folder, case.name, about.file_ending)
     kind = asked.judge.kind if asked.judge else ""
-    rows = rank.ordered([case.name for case in cases], judged, found, kind, asked.reviewed, _by_edges(asked))
-    whole = _whole(asked, rows, judged, offsets) | {"seconds": round(time.monotonic() - start, 2)}
+    rows = rank.ordered([case.name for case in cases], judged, found, kind, asked.reviewed, _by_edges(asked, ends))
+    whole = _whole(asked, rows, judged, offsets, ends) | {"seconds": round(time.monotonic() - start, 2)}
     done = Audit(asked.folder, about.model_copy(update=whole), tuple(rows))
     store.write_rows(done.folder, rows)
     store.write_about(done.folder, done.about)
@@ -105,9 +106,8 @@ def audit(asked: Asked) -> Audit:
     return done
 
 
-def _by_edges(asked: Asked) -> dict[str, float]:
+def _by_edges(asked: Asked, found: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
     """The Dice that masks lose which end off the edge in their image; of several classes the mean, as regret is."""
-    found = off({case: look.edges for case, look in asked.looks.items()}, asked.dataset.labels) if asked.checks else {}
     said = {}
     for case, offsets in found.items():
         look = asked.looks[case]
@@ -207,11 +207,42 @@ def judge(
 
 
 def _whole(
-    asked: Asked, rows: Sequence[store.Row], judged: Mapping[str, Judged], offsets: Mapping[str, Offset]
+    asked: Asked,
+    rows: Sequence[store.Row],
+    judged: Mapping[str, Judged],
+    offsets: Mapping[str, Offset],
+    ends: Mapping[str, Mapping[int, float]],
 ) -> dict[str, Any]:
     """What is said of the data set as a whole."""
     rest = [each for case, each in judged.items() if case not in asked.reviewed]
     every, drawn = list(judged.values()), {k for look in asked.looks.values() for k in look.shapes}
+    judges = _judges(asked, judged)
+    left = [each for case, each in ends.items() if case not in asked.reviewed]
+    contradicted = len(rest) if offsets else len(left)
+    names = list(store.class_names(asked.dataset.labels).values())
+    image, by_class = tau.told(every, names, judges, offsets)
+    dims = max((len(look.shape) for look in asked.looks.values() if not look.broken), default=2)
+    return {
+        "judges": tuple(judges),
+        "tau": by_class,
+        "tau_image": image,
+        "looks_clean": rank.looks_clean(rest, judges, contradicted) if rest else None,
+        "edges_mm": {name: offset.mm for name, offset in offsets.items()},
+        "sentences": (
+            *rank.of_files([look.case for look in asked.looks.values() if look.broken]),
+            *rank.of_classes([name for name, value in asked.dataset.labels.items() if value and value not in drawn]),
+            *asked.said,
+            *rank.of_edges(offsets, [row.case for row in rows], _known_mm(asked), bool(asked.reviewed)),
+            *rank.of_ends(left, {k: name for name, k in asked.dataset.labels.items()}, _known_mm(asked)),
+            *rank.sentences(rows, judged, judges, contradicted),
+            *tau.sentences(image, by_class, judges, dims),
+            *rank.of_test(sum(case.reference is not None for case in asked.dataset.test)),
+        ),
+    }
+
+
+def _judges(asked: Asked, judged: Mapping[str, Judged]) -> list[Judge]:
+    """Who judged, by kind."""
     judges = []
     for kind in dict.fromkeys(source.kind for source in (asked.judge.sources if asked.judge else ())):
         sources = [source for source in asked.judge.sources if source.kind == kind] if asked.judge else []
@@ -226,25 +257,7 @@ def _whole(
                 dice=float(np.mean([judged[case].dice for case in seen])) if seen else None,
             )
         )
-    names = list(store.class_names(asked.dataset.labels).values())
-    image, by_class = tau.told(every, names, judges, offsets)
-    dims = max((len(look.shape) for look in asked.looks.values() if not look.broken), default=2)
-    return {
-        "judges": tuple(judges),
-        "tau": by_class,
-        "tau_image": image,
-        "looks_clean": rank.looks_clean(rest, judges) if rest else None,
-        "edges_mm": {name: offset.mm for name, offset in offsets.items()},
-        "sentences": (
-            *rank.of_files([look.case for look in asked.looks.values() if look.broken]),
-            *rank.of_classes([name for name, value in asked.dataset.labels.items() if value and value not in drawn]),
-            *asked.said,
-            *rank.of_edges(offsets, [row.case for row in rows], _known_mm(asked), bool(asked.reviewed)),
-            *rank.sentences(rows, judged, judges),
-            *tau.sentences(image, by_class, judges, dims),
-            *rank.of_test(sum(case.reference is not None for case in asked.dataset.test)),
-        ),
-    }
+    return judges
 
 
 def _known_mm(asked: Asked) -> bool:
