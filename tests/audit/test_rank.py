@@ -142,7 +142,7 @@ def test_what_all_masks_share_is_told_with_cases_to_review() -> None:
     one, two = rank.of_edges({"lung": Offset(mm=4.2, sure=0.9)}, cases, known_mm=False)
     assert one == "Every given mask of lung looks too wide, by about 4.2 px, by the images' edges."
     assert sum(case in two for case in cases) == rank.AT_RANDOM
-    assert "too tight, by about 3.0 mm" in rank.of_edges({"lung": Offset(mm=-3, sure=0.9)}, cases, known_mm=True)[0]
+    assert "too tight, by about 3 mm" in rank.of_edges({"lung": Offset(mm=-3, sure=0.9)}, cases, known_mm=True)[0]
     assert rank.of_edges({}, cases, known_mm=True) == []
     assert len(rank.of_edges({"lung": Offset(mm=4.2, sure=0.9)}, cases, known_mm=False, reviewed=True)) == 1
 

@@ -74,3 +74,10 @@ def test_what_is_damaged_is_told(folder: Path, name: str, text: str, said: str) 
 def test_another_folder_is_no_audit(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no audit"):
         store.open_audit(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "known_mm", "said"), [(12.4, True, "12 mm"), (6.0, False, "6 px"), (0.31, True, "0.31 mm")]
+)
+def test_lengths_are_told_as_exactly_as_they_matter(value: float, known_mm: bool, said: str) -> None:
+    assert store.length(value, known_mm) == said

@@ -19,7 +19,7 @@ from .anatomy import SMALL, Part, leftward, pairs
 from .checks import NOWHERE, Look, slip, words
 from .edges import off
 from .findings import Words
-from .store import Doubted, spoken
+from .store import Doubted, length, spoken
 
 Found = dict[str, list[Doubted]]
 
@@ -212,6 +212,5 @@ def _off_edges(sound: Sequence[Look], dataset: Dataset) -> Each:
     for look in sound:
         for k, offset in found.get(look.case, {}).items():
             said, side = words(dataset, look.geometry), "beyond" if offset > 0 else "before"
-            by = f"{abs(offset):.0f} {'mm' if said.known else 'px'}"
-            text = f"{said.name(k)} ends about {by} {side} the edge in the image."
+            text = f"{said.name(k)} ends about {length(abs(offset), said.known)} {side} the edge in the image."
             yield look.case, Doubted("edge", k, NOWHERE, EDGES, text, depth_mm=abs(offset))

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..functional.doubt import CUT, Wrong, redraw, usual
 from ..functional.edges import Offset
-from .store import Doubted, Finding, Judge, Row, spoken
+from .store import Doubted, Finding, Judge, Row, length, spoken
 
 Hint = Literal["redraw", "review", "fine", "reviewed"]
 LIKELY = 0.5
@@ -191,8 +191,8 @@ def of_edges(
     who is told which to look at until she has ``reviewed`` some."""
     said = []
     for name, offset in offsets.items():
-        how, unit = "wide" if offset.mm > 0 else "tight", "mm" if known_mm else "px"
-        by = f"by about {abs(offset.mm):.1f} {unit}, by the images' edges"
+        how = "wide" if offset.mm > 0 else "tight"
+        by = f"by about {length(abs(offset.mm), known_mm)}, by the images' edges"
         said.append(f"Every given mask of {spoken(name)} looks too {how}, {by}.")
     if said and not reviewed:
         names = ", ".join(at_random(cases))
@@ -205,15 +205,15 @@ def of_edges(
 def of_ends(off: Sequence[Mapping[int, float]], names: Mapping[int, str], known_mm: bool) -> list[str]:
     """Classes some of whose masks end off the edge in their own image. off: of each such case, by how much its classes
     reach beyond it."""
-    said, unit = [], "mm" if known_mm else "px"
+    said = []
     for k in sorted({k for each in off for k in each}):
         found = np.array([each[k] for each in off if k in each])
         wide, tight = int((found > 0).sum()), int((found < 0).sum())
         sides = " and ".join(f"{n} too {how}" for n, how in ((wide, "wide"), (tight, "tight")) if n)
-        typical = f"about {np.median(np.abs(found)):.0f} {unit}"
+        by = f"by about {length(float(np.median(np.abs(found))), known_mm)}"
         does = "ends" if len(found) == 1 else "end"
         said.append(
-            f"{counted(len(found), 'mask')} of {spoken(names[k])} {does} off the edge in the image, {sides}, by {typical}."
+            f"{counted(len(found), 'mask')} of {spoken(names[k])} {does} off the edge in the image, {sides}, {by}."
             " Networks repeat what most masks do; images do not."
         )
     return said

@@ -158,6 +158,11 @@ def class_names(labels: Mapping[str, int]) -> dict[int, str]:
     return {value: name for name, value in labels.items()}
 
 
+def length(value: float, known_mm: bool) -> str:
+    """ "12 mm", "0.3 mm", or "6 px" where a file knows no mm."""
+    return f"{value:{'.2g' if value < 10 else '.0f'}} {'mm' if known_mm else 'px'}"
+
+
 def spoken(name: str) -> str:
     """A class in a sentence: "class 2" where it has no better name than its number."""
     return f"class {name}" if name.isdigit() else name
