@@ -161,7 +161,7 @@ def test_masks_that_images_contradict_are_told_by_class_and_are_not_clean() -> N
     off = [{1: 4.0}, {1: 6.0, 2: -3.0}, {1: -5.0}]
     wide, tight = rank.of_ends(off, {0: "background", 1: "liver", 2: "spleen"}, known_mm=True)
     assert wide.startswith("3 masks of liver end off the edge in the image, 2 too wide and 1 too tight, by about 5 mm.")
-    assert tight.startswith("1 mask of spleen ends off the edge in the image, 1 too tight, by about 3 mm.")
+    assert tight.startswith("1 mask of spleen ends off the edge in the image, too tight, by about 3 mm.")
     fine = [judged(0.01)] * 20
     assert rank.looks_clean(fine)
     assert rank.looks_clean(fine, off=1)

@@ -209,7 +209,7 @@ def of_ends(off: Sequence[Mapping[int, float]], names: Mapping[int, str], known_
     for k in sorted({k for each in off for k in each}):
         found = np.array([each[k] for each in off if k in each])
         wide, tight = int((found > 0).sum()), int((found < 0).sum())
-        sides = " and ".join(f"{n} too {how}" for n, how in ((wide, "wide"), (tight, "tight")) if n)
+        sides = f"{wide} too wide and {tight} too tight" if wide and tight else f"too {'wide' if wide else 'tight'}"
         by = f"by about {length(float(np.median(np.abs(found))), known_mm)}"
         does = "ends" if len(found) == 1 else "end"
         said.append(
