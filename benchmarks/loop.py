@@ -8,7 +8,7 @@ of using the masks; each ends with plain training on what it left, for equal ste
 ``loop-regret-10``: audit --cross 2, a simulated person reviews 10 % of the masks in the order of doubt, audit --again,
 mend --accept automatic. ``loop-random-10``: she takes them at random. Other uses of the same reviewed masks: training
 on them only (``alone``), putting them in with the rest (``put``), or as the clean masks of ``alc``, ``mtcl``,
-``mlb_seg``.
+``mlb_seg``. Nobody reviews anything with ``robust``, the default method, and ``two``, plain training of two networks.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ TESTS = {"chest": "MCU", "hippocampus": "", "dermoscopy": "", "polyps": ""}
 WAYS = (
     "truth",
     "given",
+    "two",
+    "robust",
     "loop-regret-10",
     "automatic",
     "loop-random-10",
@@ -164,12 +166,14 @@ def run_cell(images: Path, out: Path, name: str, noise: str, seed: int, way: str
     torch.set_num_threads(1)
     start, root, chosen = time.monotonic(), made(name, noise, seed, images, out), SETS[name]
     use = way.split("-")[0]
-    data = with_truth(root) if use == "truth" else root if use == "given" else looped(name, root, way, seed)
-    method = "supervised" if use in ("truth", "given", "automatic", "loop", "put", "alone") else use
+    plain = use in ("given", "two", "robust")
+    data = with_truth(root) if use == "truth" else root if plain else looped(name, root, way, seed)
+    method = "supervised" if use in ("truth", "given", "two", "automatic", "loop", "put", "alone") else use
+    more = ["method.networks=2"] if use == "two" else []
     batch, quarter = {"any": chosen.rows}, chosen.rows // 4
     if use == "alone":
         batch = {"any": 0, "clean": chosen.rows}
-    elif method != "supervised":
+    elif method not in ("supervised", "robust"):
         batch = {"any": 0, "clean": quarter, "imperfect": chosen.rows - quarter}
     cases = len(open_dataset(root).train)
     steps = [
@@ -180,7 +184,7 @@ def run_cell(images: Path, out: Path, name: str, noise: str, seed: int, way: str
         "train.batch={" + ", ".join(f"{pool}: {rows}" for pool, rows in batch.items()) + "}",
     ]
     run = root.parent / f"run_{way}"
-    train(data, run, method, overrides=[*alike(chosen), *OPTIM, *steps], device="cpu",
+    train(data, run, method, overrides=[*alike(chosen), *OPTIM, *steps, *more], device="cpu",
           resume=(run / "config.yaml").exists())  # fmt: skip
     predict(run, root / "imagesTs", root.parent / f"pred_{way}", checkpoint="last", device="cpu")
     summary = evaluate(root.parent / f"pred_{way}", root / "labelsTs", dataset=root)
