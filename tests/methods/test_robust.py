@@ -44,6 +44,8 @@ class Cases:
         self.shapes = (tuple(label.shape[1:]),) * len(label)
         self.sizes = torch.stack([(label == k).flatten(1).sum(1) for k in range(2)], 1)
 
+        self.classes = ("background", "disc")
+
     def __len__(self) -> int:
         return len(self.label)
 
@@ -262,3 +264,28 @@ def test_what_it_has_seen_survives_a_checkpoint() -> None:
     other.load_state_dict(made.state_dict())
     assert (other.looked, other.trusted, other.skill) == (1, True, 0.83)
     assert torch.equal(other.offset, made.offset)
+
+
+def test_it_says_what_it_saw() -> None:
+    label = torch.stack([disc(7 if i < 10 else 12 + i % 2) for i in range(20)])
+    data, made = Cases(label, image=noisy_images(20, 12)), Robust(Slope, Config()).eval()
+    made.begin_epoch(Progress(0, 10, 0, 1), data)
+    assert made.saw()[0].startswith("10 of 20 masks of disc end off the edge in their image, too tight, by about 5")
+    made.begin_epoch(LOOK, data)
+    assert made.saw() == ["10 of 20 masks are redrawn."]
+    right = Cases(torch.stack([disc(12 + i % 2) for i in range(20)]), image=noisy_images(20, 12))
+    made.begin_epoch(Progress(0, 10, 0, 1), right)
+    assert made.saw() == ["Images contradict no mask."]
+    clean = Cases(label, image=noisy_images(20, 12), clean=9)
+    made.begin_epoch(Progress(0, 10, 0, 1), clean)
+    assert made.saw() == ["9 clean masks judge the others."]
+
+
+def test_without_looks_it_is_two_plain_networks() -> None:
+    label = torch.stack([disc(7 if i < 10 else 12 + i % 2) for i in range(20)])
+    data, made = Cases(label, image=noisy_images(20, 12)), method(looks=())
+    made.begin_epoch(Progress(0, 10, 0, 1), data)
+    batch = data.batch(torch.arange(20))
+    assert torch.equal(made.believed(batch), label)
+    assert made.learns(batch, 0).all()
+    assert made.learns(batch, 1).all()

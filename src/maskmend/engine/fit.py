@@ -193,8 +193,12 @@ class Fit:
         with torch.no_grad(), self._autocast():
             logs = self.method.begin_epoch(at, self.data)
         changed = self.data.commit()
+        said = self.method.saw() if logs else []
+        for sentence in said:
+            self.meter.tell(sentence)
         if logs or changed:
-            self._log("refine", at.step, numbers(logs) | {"relabelled_pixels": changed}, epoch=at.epoch)
+            more = {"epoch": at.epoch} | ({"said": said} if said else {})
+            self._log("refine", at.step, numbers(logs) | {"relabelled_pixels": changed}, **more)
 
     def _step(self, at: Progress, index: Tensor) -> None:
         batch = self._batch(at, index)

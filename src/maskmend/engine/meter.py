@@ -44,6 +44,11 @@ class Meter:
     def say(self, values: dict[str, float]) -> None:
         self.words = f", loss {values['loss']:.3f}" if "loss" in values else ""
 
+    def tell(self, sentence: str) -> None:
+        """A sentence of the method's, above the bar."""
+        if self.show:
+            self.console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+
     def scored(self, epoch: int, scores: dict[str, float], against: str) -> None:
         if not self.show or not scores:
             return

@@ -69,6 +69,10 @@ class Method(nn.Module):
         warned before the first step."""
         return uncovered(train) if "clean" in self.supervision else []
 
+    def saw(self) -> list[str]:
+        """What ``begin_epoch`` has just found that a person wants to know: a sentence each."""
+        return []
+
     def finished(self) -> bool:
         """Whether training is over before its last epoch; asked after ``begin_epoch``. It never turns back."""
         return False

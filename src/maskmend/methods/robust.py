@@ -51,6 +51,7 @@ class Robust(Method):
         super().__init__()
         self.net1, self.net2, self.config = build(), build(), config
         self.looked, self.trusted, self.skill = 0, False, 0.0
+        self.sentences: list[str] = []
         self.offset = torch.zeros(0, 0)  # by how many pixels the mask of a class is too wide, (K, N)
 
     def get_extra_state(self) -> Tensor:
@@ -106,8 +107,10 @@ class Robust(Method):
         """At first, see what clean masks and edges can tell; at each look, redraw what is clearly doubted."""
         if at.epoch == 0:
             self.trusted = int((train.trust == Trust.CLEAN).sum()) >= ENOUGH
-            self.offset = ends(train) if self.config.edges and not self.trusted else torch.zeros(0, 0)
-            return {"off_edges": self.offset.any(0).float().mean()} if len(self.offset) else {}
+            wanted = self.config.edges and self.config.looks and not self.trusted
+            self.offset = ends(train) if wanted else torch.zeros(0, 0)
+            self.sentences = self.at_first(train)
+            return {"off_edges": self.offset.any(0).float().mean()} if len(self.offset) else {"off_edges": 0.0}
         due = sum(at.epoch >= max(1, round(share * at.epochs)) for share in self.config.looks)
         if due <= self.looked:
             return {}
@@ -122,7 +125,27 @@ class Robust(Method):
                 rows = by_edges[k][batch.index.cpu()].to(self.device)
                 mended = with_class(mended, k, odds(prob[:, k]) > level, rows)
             train.write("refined", batch.index, mended)
-        return {"redrawn": torch.stack([redrawn, *by_edges.values()]).any(0).float().mean()}
+        every = torch.stack([redrawn, *by_edges.values()]).any(0)
+        count = f"{int(every.sum())} of {len(every)} masks are redrawn"
+        self.sentences = [f"{count}." if every.any() else "No mask is doubted enough to be redrawn."]
+        return {"redrawn": every.float().mean()}
+
+    def at_first(self, train: TrainSet) -> list[str]:
+        """What is known before the first step, as a person is told."""
+        if self.trusted:
+            return [f"{int((train.trust == Trust.CLEAN).sum())} clean masks judge the others."]
+        said = []
+        for k in self.off():
+            pixels = self.offset[k][self.offset[k] != 0]
+            sides = [side for side, there in (("wide", (pixels > 0).any()), ("tight", (pixels < 0).any())) if there]
+            said.append(
+                f"{len(pixels)} of {len(train)} masks of {train.classes[k]} end off the edge in their image, too "
+                f"{' or too '.join(sides)}, by about {float(pixels.abs().median()):.1f} pixels as trained on."
+            )
+        return said or ["Images contradict no mask."] * bool(len(self.offset))
+
+    def saw(self) -> list[str]:
+        return self.sentences
 
     def judged(self, train: TrainSet) -> Iterator[tuple[Batch, Tensor]]:
         """Cases, and the probabilities of their classes (B, K, *S): by both networks, of clean cases by the one that
