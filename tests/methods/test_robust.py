@@ -289,3 +289,15 @@ def test_without_looks_it_is_two_plain_networks() -> None:
     assert torch.equal(made.believed(batch), label)
     assert made.learns(batch, 0).all()
     assert made.learns(batch, 1).all()
+
+
+def test_what_was_redrawn_stays_redrawn_while_it_is_clearly_another() -> None:
+    seen = torch.stack([disc(10)] * 12)
+    label = torch.stack([disc(6)] * 12)  # all are doubted as much: nothing is unusual
+    data, made = Cases(label, seen), method(edges=False)
+    made.begin_epoch(LOOK, data)
+    assert torch.equal(data.written, label)
+    data.written[3] = disc(9)
+    made.begin_epoch(Progress(6, 10, 0, 1), data)
+    assert torch.equal(data.written[3], seen[3])
+    assert torch.equal(data.written[4:], label[4:])
