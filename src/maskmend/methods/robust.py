@@ -158,8 +158,11 @@ class Robust(Method):
 
     def doubted(self, train: TrainSet) -> tuple[Tensor, Tensor]:
         """The cases whose masks are redrawn as a whole, (N,) bool: doubted more than is usual, and than the networks
-        doubt their own; or redrawn before, and still clearly others. And what these expect their own to lack, in Dice by class, (N, K), of the background nothing.
-        Judges that draw clean masks worse than those of the look before have no say."""
+        doubt their own; or redrawn before, and still clearly others. And what these expect their own to lack, in Dice
+        by class, (N, K), of the background nothing.
+
+        Judges that draw clean masks worse than those of the look before have no say.
+        """
         index, seen = [], []
         for batch, prob in self.judged(train):
             agreement = 1 - dice_by_class(one_hot(most_likely(prob), prob.shape[1]), batch.label)
