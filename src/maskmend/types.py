@@ -156,6 +156,11 @@ class TrainSet(Protocol):
         ...
 
     @property
+    def steps(self) -> tuple[float, ...]:
+        """How far apart pixels are along each axis of *S, over the axis where they are nearest; 1 where unknown."""
+        ...
+
+    @property
     def sizes(self) -> Tensor:
         """Pixels of each class in each given label, (N, K) int64."""
         ...

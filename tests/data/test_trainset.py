@@ -572,6 +572,9 @@ def test_it_says_how_large_and_what_shape(make_dataset: Make, caseset: Callable[
     data = dataset_of(make_dataset, [(16, 16, 20), (32, 16, 16)], classes=3)
     cases = caseset(data, DataConfig(normalisation="none", patch=(16, 16, 16)))
     assert cases.shapes == ((16, 16, 32), (32, 16, 16))
+    assert cases.steps == (1.0, 1.0, 1.0)
+    cases.plan = cases.plan.model_copy(update={"spacing_mm": (5.0, 0.5, 1.0)})
+    assert cases.steps == (10.0, 1.0, 2.0)
     for i in range(2):
         label = cases.whole(i)[1]
         assert cases.sizes[i].tolist() == [(label == k).sum().item() for k in range(3)]

@@ -42,6 +42,7 @@ class Cases:
         self.trust = torch.full((len(label),), int(Trust.NOISY))
         self.trust[:clean] = int(Trust.CLEAN)
         self.shapes = (tuple(label.shape[1:]),) * len(label)
+        self.steps = (1.0,) * (label.ndim - 1)
         self.sizes = torch.stack([(label == k).flatten(1).sum(1) for k in range(2)], 1)
 
         self.classes = ("background", "disc")
@@ -209,6 +210,19 @@ def test_a_class_that_few_cases_hold_is_drawn_to_end_at_edges_too() -> None:
     data, made = Cases(label, image=image), Robust(Slope, Config()).eval()
     made.begin_epoch(Progress(0, 10, 0, 1), data)
     assert made.accepted(data, {1: 1.0}, torch.zeros(60, 2))[1].nonzero().flatten().tolist() == list(range(10))
+
+
+def test_edges_of_thick_slices_are_measured_as_in_the_patient() -> None:
+    """Balls, five times as high as their voxels are wide."""
+    grid = (np.mgrid[:14, :56, :56] - np.array([7, 28, 28]).reshape(3, 1, 1, 1)) * np.array([5, 1, 1]).reshape(
+        3, 1, 1, 1
+    )
+    wrong, rng = np.array([0, 5, 0, -5] * 5), np.random.default_rng(0)
+    balls = {offset: torch.from_numpy(np.square(grid).sum(0) < (18 + offset) ** 2).long() for offset in (0, 5, -5)}
+    image = torch.from_numpy(rng.normal(size=(20, 1, 14, 56, 56)).astype(np.float32)) + 3 * balls[0]
+    data = Cases(torch.stack([balls[offset] for offset in wrong]), image=image)
+    data.steps = (5.0, 1.0, 1.0)
+    assert float((ends(data)[1] - torch.from_numpy(wrong)).abs().max()) <= 1.5
 
 
 def test_what_nobody_annotated_is_no_edge() -> None:

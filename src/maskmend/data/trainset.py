@@ -90,6 +90,12 @@ class CaseSet:
         return tuple(self.plan.padded(prepared.shape) for prepared in self._prepared)
 
     @property
+    def steps(self) -> tuple[float, ...]:
+        """How far apart pixels are along each axis of *S, over the axis where they are nearest; 1 where unknown."""
+        spacing_mm = self.plan.spacing_mm or (1.0,) * self.plan.dims
+        return tuple(step / min(spacing_mm) for step in spacing_mm)
+
+    @property
     def sizes(self) -> Tensor:
         """Pixels of each class in each given label, (N, K) int64."""
         return torch.tensor(np.stack([prepared.sizes.open() for prepared in self._prepared]))
@@ -139,8 +145,7 @@ class CaseSet:
 
     def _minimum(self, i: int) -> np.ndarray:
         image = self._prepared[i].image.open()
-        lowest: np.ndarray = image.min(tuple(range(1, image.ndim)), keepdims=True)
-        return lowest
+        return np.asarray(image.min(tuple(range(1, image.ndim)), keepdims=True))
 
     def schedule(self, seed: int, epoch: int, batch: Mapping[str, int], steps: int | None = None) -> list[Tensor]:
         """This rank's cases (B,) for every step of an epoch, int64: ``batch`` says how many of each pool (``POOLS``).

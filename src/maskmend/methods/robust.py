@@ -7,7 +7,8 @@ alike, teach only what lies beyond the edge. And a few clean masks show how much
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Annotated
 
@@ -200,7 +201,7 @@ class Robust(Method):
     def accepted(self, train: TrainSet, levels: Mapping[int, float], lack: Tensor) -> dict[int, Tensor]:
         """By class the cases, (N,) bool, whose mask ends off its image's edge, and is drawn to end at it, by networks
         that expect their own to lack little beside what it loses."""
-        sizes, dims = train.sizes, len(train.shapes[0])
+        sizes, dims = train.sizes, len(train.steps)
         asked, found = {k: sizes[:, k].nonzero().flatten() for k in levels}, {}
 
         def drawn(prob: Tensor, k: int) -> Tensor:
@@ -209,7 +210,9 @@ class Robust(Method):
         for k, (each,) in profiles(train, self.judged(train), drawn, asked).items():
             found[k] = torch.zeros(len(sizes), dtype=torch.bool)
             found[k][asked[k]] = torch.from_numpy(np.abs(edges.own(list(each))) < edges.OFF)
-            lost = map(edges.lost, self.offset[k].tolist(), sizes[:, k].tolist(), repeat(dims))
+            lost = map(
+                edges.lost, self.offset[k].tolist(), (sizes[:, k] * math.prod(train.steps)).tolist(), repeat(dims)
+            )
             found[k] &= (self.offset[k] != 0) & (torch.tensor([*lost]) > doubt.AGAIN * lack[:, k])
         return found
 
@@ -274,7 +277,7 @@ def profiles(
             places = [place for place, case in enumerate(index) if case in some]
             masks = drawn(seen, k).cpu().numpy() if places else np.empty(0, bool)
             for i in places:
-                rows[k][index[i]] = torch.from_numpy(across(image[i], masks[:, i], known[i], thick[k]))
+                rows[k][index[i]] = torch.from_numpy(across(image[i], masks[:, i], known[i], train.steps, thick[k]))
     found = {}
     for k, mine in rows.items():
         value = torch.stack(list(mine.values())) if mine else torch.empty(0, 1)
@@ -284,28 +287,32 @@ def profiles(
 
 
 def across(
-    image: NDArray[np.float32], masks: NDArray[np.bool_], known: NDArray[np.bool_], step: float
+    image: NDArray[np.float32],
+    masks: NDArray[np.bool_],
+    known: NDArray[np.bool_],
+    steps: Sequence[float],
+    thick: float,
 ) -> NDArray[np.float64]:
-    """How an image (C, *S) changes across the boundaries of masks (M, *S), as far as somebody annotated it, (M, C, D);
-    shells are ``step`` pixels thick, and are counted on a grid twice as fine where that is less than one."""
-    if step < 1:
+    """How an image (C, *S) changes across the boundaries of masks (M, *S), as far as somebody annotated it, (M, C, D).
+    steps: from pixel to pixel; shells are ``thick``, and counted on a grid twice as fine where that is less than 1."""
+    if thick < 1:
         image, masks = edges.finer(image), edges.finer(masks) > 0.5
-        known = edges.finer(known[None])[0] > 0.5
-    spacing = (min(step, 1.0),) * known.ndim
+        known, steps = edges.finer(known[None])[0] > 0.5, [step / 2 for step in steps]
     labels = np.where(known, masks, IGNORE)
-    return np.stack([edges.profile(image, label, 1, spacing, step) for label in labels])
+    return np.stack([edges.profile(image, label, 1, steps, thick) for label in labels])
 
 
 def thickness(train: TrainSet) -> list[float]:
-    """Of the shells around each class, (K), in pixels: half of one around objects of less than 25 in radius."""
-    dims, found = len(train.shapes[0]), []
+    """Of the shells around each class, (K), in pixels where they are nearest: half of one around objects of less than
+    25 in radius."""
+    dims, found = len(train.steps), []
     for sizes in train.sizes.T:
         typical = float(sizes[sizes > 0].double().median()) if sizes.any() else 1.0
-        thin = edges.thickness(typical, dims, 0.5)
+        thin = edges.thickness(typical * math.prod(train.steps), dims, 0.5)
         found.append(thin if thin == 0.5 else max(thin, 1.0))
     return found
 
 
 def scan(train: TrainSet) -> Iterator[Batch]:
     """Every case: several at a time in 2D."""
-    return train.scan(8 if len(train.shapes[0]) == 2 else 1)
+    return train.scan(8 if len(train.steps) == 2 else 1)
