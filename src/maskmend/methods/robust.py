@@ -158,31 +158,25 @@ class Robust(Method):
             yield batch, torch.where(clean, other, prob.mean(0))
 
     def doubted(self, train: TrainSet) -> tuple[Tensor, Tensor]:
-        """The cases whose masks are redrawn as a whole, (N,) bool: doubted more than is usual, and than the networks
-        doubt their own; or redrawn before, and still clearly others. And what these expect their own to lack, in Dice
-        by class, (N, K), of the background nothing.
-
-        Judges that draw clean masks worse than those of the look before have no say.
-        """
+        """The cases whose masks are redrawn as a whole, (N,) bool: the given ones are doubted more than is usual, and
+        than the networks doubt their own. And what these expect their own to lack, in Dice by class, (N, K), of the
+        background nothing. Judges that draw clean masks worse than those of the look before have no say."""
         index, seen = [], []
         for batch, prob in self.judged(train):
             agreement = 1 - dice_by_class(one_hot(most_likely(prob), prob.shape[1]), batch.label)
             lack = 1 - doubt.soft_dice(prob, doubt.predicted(prob, batch.label))
-            before = (batch.maps["refined"] != batch.label).flatten(1).any(1)
-            regret = doubt.regret(prob, batch.label)
-            values = torch.stack((regret, agreement, before, torch.zeros_like(regret)), 1)
+            values = torch.stack((doubt.regret(prob, batch.label), agreement, torch.zeros_like(agreement)), 1)
             seen.append(torch.cat((values, lack), 1).cpu())
             index.append(batch.index.cpu())
         found = train.gather(torch.cat(index), torch.cat(seen))
-        regret, agreement, before, lack = found[:, 0], found[:, 1], found[:, 2] > 0, found[:, 3:]
+        regret, agreement, lack = found[:, 0], found[:, 1], found[:, 2:]
         clean, noisy = (train.trust == kind for kind in (Trust.CLEAN, Trust.NOISY))
         cut = doubt.usual(regret[noisy].numpy())
         if self.trusted:
             if (skill := float(agreement[clean].mean())) < self.skill:
                 return torch.zeros_like(noisy), lack
             self.skill, cut = skill, float(regret[clean].quantile(1 - self.config.usual))
-        again = before & (regret > doubt.CUT)
-        return noisy & (again | doubt.redraw(regret, 1 - lack[:, 1:].mean(1), cut)), lack
+        return noisy & doubt.redraw(regret, 1 - lack[:, 1:].mean(1), cut), lack
 
     def levels(self, train: TrainSet) -> dict[int, float]:
         """Of classes that have masks off their edges: the log-odds above which they end best where images change."""
