@@ -212,6 +212,26 @@ def test_only_what_an_evaluation_wrote_is_replaced(pair: tuple[Path, Path], mask
     assert maskmend("evaluate", *pair, "-o", pair[0].parent / "scores/s.json").exit_code == 0
 
 
+def test_nothing_is_written_into_a_data_set(tmp_path: Path, maskmend: Any) -> None:
+    data, predictions = tmp_path / "D", save(tmp_path / "pred/a.nii.gz").parent
+    references = save(data / "labelsTs/a.nii.gz").parent
+    (data / "labelsTr").mkdir()
+    header(data)
+    header(predictions)  # nnU-Net writes one beside what it predicts
+    before = sorted(data.rglob("*"))
+    for asked in (
+        (references, predictions),
+        (predictions, references, "-o", data),
+        (predictions, references, "-o", data / "labelsTs/s.json"),
+    ):
+        result = maskmend("evaluate", *asked)
+        assert result.exit_code == 2
+        assert "name the predictions first and the true masks second, or choose another place with -o" in result.output
+    assert sorted(data.rglob("*")) == before
+    assert maskmend("evaluate", references, predictions, "-o", tmp_path / "s.json").exit_code == 0
+    assert maskmend("evaluate", predictions, references).exit_code == 0
+
+
 # --- slices as volumes ------------------------------------------------------------------------------------------------
 
 

@@ -76,7 +76,7 @@ def evaluate(
 
     Raises:
         InputError: a missing folder or prediction, masks on different grids, values that are no class, references with
-            and without spacing side by side, or a place for the output where something else is.
+            and without spacing side by side, or a place for the output in a data set, or where something else is.
     """
     if not 0 <= tolerance_mm < math.inf:
         raise InputError(f"the tolerance {tolerance_mm} mm is no distance; take one of 0 or more.")
@@ -85,8 +85,8 @@ def evaluate(
     check_lossless(references, truth)
     if not truth:
         raise InputError(f"{references} holds no masks; give the folder that does.")
-    check_names(predictions, guess, truth)
     path = output_of(predictions if output is None else Path(output))
+    check_names(predictions, guess, truth)
     header = header_of(references, dataset)
     labels, ignore = declared(header) if header else _seen(truth.values())
     jobs = _cases(guess, truth, header)
