@@ -78,7 +78,7 @@ def test_what_the_page_is_told(client: Client) -> None:
     told = client.get("/api/audit")
     assert [case["case"] for case in told["cases"]] == ["a", "b", "c <img src=x>"]
     assert told["cases"][0]["kinds"] == ["missing", "spurious"]
-    assert told["progress"]["sentence"] == "0 of 3 seen"
+    assert told["progress"]["sentence"] == "0 of 3 cases done"
     case = client.get("/api/case/a")
     assert case["shape"] == list(SHAPE)
     assert [f["verdict"] for f in case["findings"]] == [None, None]

@@ -18,6 +18,7 @@ from maskmend.data.formats import write_label
 from maskmend.data.lock import hold
 from maskmend.errors import InputError
 from maskmend.review.journal import read
+from maskmend.review.outcome import Tally
 from maskmend.review.server import running
 from tests.review.made import boxes, make_audit
 
@@ -73,7 +74,7 @@ def test_a_review_from_its_browser_to_its_summary(
 
     browsing(accept)
     summary = verb.review(audit.folder, reviewer="Anna B.")
-    assert (summary.done, summary.changed, summary.enough) == (1, 1, False)
+    assert (summary.tally, summary.enough) == (Tally(2, 1, 1, 0), False)
     assert f"maskmend mend {audit.folder} -o" in summary.table()
     assert "--again" not in summary.table(), "an audit of two cases cannot be judged by eight"
     assert {event.reviewer for event in read(audit.folder)} == {"Anna B."}
@@ -86,7 +87,7 @@ def test_a_review_from_its_browser_to_its_summary(
     ("done", "enough", "changed", "there", "absent"),
     [
         (3, False, 1, "Review 5 more, and they can judge the rest: maskmend audit ", "Or let"),
-        (8, False, 2, "Or let those that you reviewed judge the rest: maskmend audit ", "more, and"),
+        (8, False, 2, "Or let those that you are sure of judge the rest: maskmend audit ", "more, and"),
         (9, True, 2, "maskmend mend ", "--again"),
         (9, True, 0, "nothing to mend", "maskmend"),
     ],
@@ -95,10 +96,20 @@ def test_what_comes_next_fits_how_far_she_is(
     tmp_path: Path, done: int, enough: bool, changed: int, there: str, absent: str
 ) -> None:
     audit = make_audit(tmp_path, SHAPE, tuple("abcdefghijkl"))
-    said = verb.ReviewSummary(audit, done, changed, "So it goes", enough).table()
+    said = verb.ReviewSummary(audit, Tally(12, done, changed, 0), "So it goes", enough).table()
     assert there in said
     assert absent not in said.replace(str(tmp_path), "")
     assert (f"maskmend mend {audit.folder} -o" in said) == bool(changed)
+
+
+def test_what_she_was_unsure_of_is_counted_and_kept(tmp_path: Path) -> None:
+    """Done and changed count whether she was sure or not; the rest is judged by what she is sure of alone."""
+    audit = make_audit(tmp_path, SHAPE, tuple("abcdefghijkl"))
+    said = verb.ReviewSummary(audit, Tally(12, 8, 8, 6), "So it goes", False).table()
+    assert "8 of 12 cases done, 8 of them changed." in said
+    assert "unsure in 6 of them: what you corrected there is kept" in said
+    assert "Review 6 more" in said
+    assert f"maskmend mend {audit.folder} -o" in said
 
 
 def test_a_second_reviewer_may_look(tmp_path: Path, browsing: Callable[[Callable[[str], None]], None]) -> None:

@@ -12,6 +12,7 @@ from scipy.special import expit, ndtr, ndtri, softmax
 from ..audit.store import Row
 from ..functional.rng import case_rng
 from .journal import CaseState
+from .outcome import Tally, changed
 
 FEWEST = 8
 """Cases that must be done before the others are spoken of."""
@@ -55,11 +56,6 @@ def order(rows: Sequence[Row], blind: float, seed: int) -> list[str]:
     return coming + [row.case for row in rest if row.case not in set(coming)]
 
 
-def wrong(state: CaseState) -> bool:
-    """Whether she changed the label: a suggestion accepted, or anything drawn."""
-    return bool(state.strokes) or any(e.verdict in ("accepted", "redrawn") for e in state.verdicts.values())
-
-
 def finished(states: Mapping[str, CaseState]) -> list[str]:
     """The cases she is done with, in that order."""
     ends = {case: state.done.n for case, state in states.items() if state.done is not None}
@@ -70,7 +66,7 @@ def curve(states: Mapping[str, CaseState]) -> list[tuple[int, int]]:
     """(seen, found wrong) after each case that is done."""
     found, points = 0, []
     for seen, case in enumerate(finished(states), 1):
-        found += wrong(states[case])
+        found += changed(states[case])
         points.append((seen, found))
     return points
 
@@ -83,7 +79,7 @@ def left(rows: Sequence[Row], states: Mapping[str, CaseState]) -> Left | None:
     Both are learnt from the cases that are done. All of the posterior counts, on a grid: what is seen from the top of
     the list alone says little of its end, and the interval tells so.
     """
-    done = {case: wrong(states[case]) for case in finished(states)}
+    done = {case: changed(states[case]) for case in finished(states)}
     order = sorted(rows, key=lambda row: -1.0 if row.doubt is None else row.doubt, reverse=True)  # no case set last
     seen = tuple((place, done[row.case]) for place, row in enumerate(order) if row.case in done)
     return _foretold(len(rows), seen) if len(seen) >= FEWEST else None
@@ -112,11 +108,10 @@ def _foretold(total: int, seen: tuple[tuple[int, bool], ...]) -> Left:
 
 
 def sentence(rows: Sequence[Row], states: Mapping[str, CaseState]) -> str:
-    """ "12 of 40 seen; about 3 (0–7) wrong ones left"."""
-    seen, rest = len(finished(states)), left(rows, states)
-    told = f"{seen} of {len(rows)} seen"
-    if seen == len(rows) or rest is None:
-        return told
+    """ "12 of 40 cases done, 5 of them changed; about 3 (0–7) wrong ones left"."""
+    told, rest = Tally.of(len(rows), states.values()), left(rows, states)
+    if told.done == told.total or rest is None:
+        return str(told)
     if rest.high == 0:
         return f"{told}; probably no wrong ones left"
     return f"{told}; about {rest.value:.0f} ({rest.low:.0f}–{rest.high:.0f}) wrong ones left"

@@ -18,6 +18,7 @@ from ..data.formats import read_label, write_image, write_label
 from ..errors import InputError
 from .edit import current, planes
 from .journal import Journal, Run
+from .outcome import record_redrawn
 
 Command = Callable[[list[Path], Path], list[str]]
 PROGRAMS: dict[str, tuple[tuple[str, ...], Command]] = {
@@ -73,11 +74,13 @@ def _keep(audit: Audit, writer: Journal, case: str, before: NDArray[Any], saved:
     declared = {*audit.about.labels.values()} | ({audit.about.ignore} if audit.about.ignore is not None else set())
     if strange := sorted({int(v) for v in np.unique(saved)} - declared):
         raise InputError(f"what was saved of {case} holds the value {strange[0]}; draw with {sorted(declared)} only.")
-    sha, numbers, seen = audit.about.files[case][0], audit.map("findings", case), writer.of(case).verdicts
+    sha, numbers, found = audit.about.files[case][0], audit.map("findings", case), audit.findings(case)
     for index, runs in strokes(planes(now), planes(saved)):
         writer.append(case, "stroke", sha, axis=0, index=index, runs=runs, tool="elsewhere")
+    record_redrawn(writer, case, sha, found)
+    seen = writer.of(case).verdicts
     changed = set() if numbers is None else {int(n) for n in np.unique(numbers[now != saved])}
-    for finding in audit.findings(case):
+    for finding in found:
         if finding.id not in seen:  # she saw the whole label, and drew it or left it so
             verdict = "redrawn" if finding.number in changed else "refused"
             writer.append(case, "verdict", sha, finding=finding.id, verdict=verdict)

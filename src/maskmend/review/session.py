@@ -18,7 +18,7 @@ from ..audit.store import Audit, stored
 from ..data.formats import write_label
 from ..errors import InputError
 from ..functional.rng import case_rng
-from . import effort, journal, views
+from . import effort, journal, outcome, views
 from .edit import check_same, check_stroke, current, draw
 from .journal import CaseState, Event, Journal, Said
 from .views import Shelf, View
@@ -132,7 +132,7 @@ class Session:
             "classes": row.classes,  # to filter by, as the kinds
             "kinds": kinds,
             "state": how,
-            "changed": effort.wrong(state),
+            "changed": outcome.changed(state),
             "told": None if self.veils(case) else told,
         }
 
@@ -175,11 +175,15 @@ class Session:
         except InputError as error:
             raise Refused(422, str(error)) from None
         sha = self.audit.about.files[case][0]
-        event = self.writer.append(case, said.do, sha, key=said.key, **fields)
+        try:
+            if said.do == "done":
+                outcome.record_redrawn(self.writer, case, sha, self.found[case])
+            event = self.writer.append(case, said.do, sha, key=said.key, **fields)
+        finally:
+            self.states[case] = self.writer.of(case)
         if said.key is not None:
             self.keys.add(said.key)
         self._answered(event)
-        self.states[case] = self.writer.of(case)
         if case in self.shelf.held:
             self._drawn(self.shelf.held[case], event)
         if self.states[case].done:
@@ -210,7 +214,7 @@ class Session:
                 raise Refused(422, "a stroke needs axis, index and runs")
             check_stroke(self.view(case).given.shape, self.allowed, said.axis, said.index, said.runs)
             return said.model_dump(include={"axis", "index", "runs", "tool", "finding"})
-        if said.do == "done" and (open_ := len(known - state.verdicts.keys())):
+        if said.do == "done" and (open_ := sum(outcome.answer(f, state) is None for f in known.values())):
             raise Refused(409, f"{open_} of {len(known)} findings have no verdict yet; give one to each")
         if said.do == "done":
             self.audit.check_unchanged(case)
@@ -266,7 +270,7 @@ class Session:
                 elif last is not None and f.suggested:
                     told["shown"].append(last.verdict in ("accepted", "redrawn"))
         fine = [case for case in effort.finished(self.states) if effort.undoubted(self.rows[case])]
-        told["undoubted"] = [effort.wrong(self.states[case]) for case in fine]
+        told["undoubted"] = [outcome.changed(self.states[case]) for case in fine]
         if not told["hidden"] and not fine:
             return None
         return {name: (sum(each), len(each)) for name, each in told.items()}

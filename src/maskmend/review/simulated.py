@@ -17,14 +17,15 @@ from ..types import IGNORE
 from .edit import current, planes
 from .elsewhere import strokes
 from .journal import Journal
+from .outcome import record_redrawn
 
 
 def simulated_review(audit_folder: Path, truth_folder: Path, cases: Iterable[str], reviewer: str = "simulated") -> None:
     """Review ``cases``, one after the other, as a person would who knows the truth.
 
     She accepts each finding whose suggestion brings the label nearer to the truth, in voxels, and refuses the others.
-    Where the label is not the truth then, she redraws it. Each case is done at its end; where the truth is unknown
-    (the ignore value), the label stays.
+    Where the label is not the truth then, she redraws it. Where nothing is suggested, she refuses the finding if the
+    label stayed as given. Each case is done at its end; where the truth is unknown (the ignore value), the label stays.
 
     Args:
         audit_folder: what ``audit`` made; her words are added to its review.jsonl.
@@ -60,11 +61,17 @@ def _review(audit: Audit, journal: Journal, case: str, truth_folder: Path) -> No
     if suggested is not None and numbers is not None:
         better = (suggested == truth).astype(int) - (given.array == truth)
         gain = np.bincount(numbers.ravel(), better.ravel(), len(gain))
-    for finding in audit.findings(case):
-        accepted = finding.suggested and gain[finding.number] > 0
-        verdict = "accepted" if accepted else "refused"
-        journal.append(case, "verdict", sha, finding=finding.id, verdict=verdict)
+    found = audit.findings(case)
+    for finding in found:
+        if finding.suggested:
+            verdict = "accepted" if gain[finding.number] > 0 else "refused"
+            journal.append(case, "verdict", sha, finding=finding.id, verdict=verdict)
     now = current(audit, case, journal.of(case), given).array
     for index, runs in strokes(planes(now), planes(truth)):
         journal.append(case, "stroke", sha, axis=0, index=index, runs=runs, tool="truth")
+    record_redrawn(journal, case, sha, found)
+    said = journal.of(case).verdicts
+    for finding in found:
+        if finding.id not in said:
+            journal.append(case, "verdict", sha, finding=finding.id, verdict="refused")
     journal.append(case, "done", sha)

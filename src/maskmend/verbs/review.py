@@ -14,42 +14,42 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..audit.cross import ENOUGH
-from ..audit.rank import counted
 from ..audit.store import Audit, open_audit
 from ..data.lock import hold
 from ..errors import InputError
 from ..review import effort
 from ..review.elsewhere import edit_elsewhere
 from ..review.journal import Journal
-from ..review.outcome import spoken_of, sure
+from ..review.outcome import Tally, spoken_of
 from ..review.server import Running
 from ..review.session import Session
+
+UNSURE = "these masks do not count as right when networks learn from reviewed ones"
 
 
 @dataclass(frozen=True)
 class ReviewSummary:
-    """Where a review stands: cases done, how many of them were changed, what comes next in a sentence, and whether
-    that is nothing, because few wrong masks are left."""
+    """Where a review stands: how many cases are done, what comes next in a sentence, and whether that is nothing,
+    because few wrong masks are left."""
 
     audit: Audit
-    done: int
-    changed: int
+    tally: Tally
     sentence: str
     enough: bool
 
     def table(self) -> str:
         """As it is printed."""
-        folder, total = shlex.quote(str(self.audit.folder)), len(self.audit.rows)
-        lines = [
-            f"{self.audit.folder}: {self.done} of {counted(total, 'case')} reviewed, {self.changed} of them changed.",
-            f"{self.sentence}.",
-        ]
+        folder, tally = shlex.quote(str(self.audit.folder)), self.tally
+        lines = [f"{self.audit.folder}: {tally}."]
+        if tally.unsure:
+            lines.append(f"You were unsure in {tally.unsure} of them: what you corrected there is kept, but {UNSURE}.")
+        lines.append(f"{self.sentence}.")
         again = f"maskmend audit {shlex.quote(self.audit.about.dataset)} -o {folder} --again"
-        if not self.enough and self.done >= ENOUGH:
-            lines.append(f"Or let those that you reviewed judge the rest: {again}")
-        elif not self.enough and total > ENOUGH:
-            lines.append(f"Review {ENOUGH - self.done} more, and they can judge the rest: {again}")
-        if self.changed:
+        if not self.enough and tally.sure >= ENOUGH:
+            lines.append(f"Or let those that you are sure of judge the rest: {again}")
+        elif not self.enough and tally.total > ENOUGH:
+            lines.append(f"Review {ENOUGH - tally.sure} more, and they can judge the rest: {again}")
+        if tally.changed:
             lines.append(f"Take the corrected masks: maskmend mend {folder} -o DATASET")
         elif self.enough:
             lines.append("No mask was changed, so there is nothing to mend.")
@@ -97,9 +97,8 @@ def review(
         else:
             _serve(Session(opened, writer, why, blind, seed), port, browser)
     states = spoken_of(opened)
-    done = [state for state in states.values() if sure(state)]
     told, enough = effort.following(effort.order(opened.rows, blind, seed), opened.rows, states)
-    return ReviewSummary(opened, len(done), sum(map(effort.wrong, done)), told, enough)
+    return ReviewSummary(opened, Tally.of(len(opened.rows), states.values()), told, enough)
 
 
 def _writer(audit: Audit, reviewer: str, held: ExitStack) -> tuple[Journal | None, str | None]:

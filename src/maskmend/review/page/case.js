@@ -7,7 +7,8 @@ import { caseAt, getJson } from "./net.js";
 import { Panel } from "./panel.js";
 import { Planes } from "./planes.js";
 
-const SAID = { accepted: "Accepted", refused: "Refused: the mask stays", unsure: "Unsure", redrawn: "Redrawn" };
+const STAYS = "You refused the doubt: this place stays as it is now";
+const SAID = { accepted: "Accepted", refused: STAYS, unsure: "Unsure", redrawn: "Redrawn" };
 const CHANGES = new Set(["stroke", "undo", "redo", "verdict"]); // of labels
 
 export class CasePage {
@@ -39,14 +40,22 @@ export class CasePage {
     return this.planes.large.pen !== null;
   }
 
-  get unseen() {
-    return this.findings.filter(({ verdict }) => !verdict).length;
+  /** What was said of a finding; outcome.py has the same rule. A changed mask answers those that suggest nothing. */
+  answer({ verdict, suggested }) {
+    if (verdict && verdict !== "redrawn") return verdict;
+    const accepted = this.findings.some((finding) => finding.verdict === "accepted");
+    const changed = accepted || this.study.drawn || this.waiting("stroke").length;
+    return changed && (verdict || !suggested) ? "redrawn" : null;
   }
 
-  /** The first finding without a verdict after the one in hand, then from the start. */
+  get unseen() {
+    return this.findings.filter((finding) => !this.answer(finding)).length;
+  }
+
+  /** The first finding without an answer after the one in hand, then from the start. */
   get nextUnseen() {
     const all = this.findings, here = all.indexOf(this.finding) + 1;
-    return [...all.slice(here), ...all.slice(0, here)].find(({ verdict }) => !verdict);
+    return [...all.slice(here), ...all.slice(0, here)].find((finding) => !this.answer(finding));
   }
 
   changed() {

@@ -65,14 +65,14 @@ export class Panel {
   }
 
   #whatNext() {
-    const { app, drawing, finding, revealed, study, unseen } = this.page;
+    const { app, drawing, finding, revealed, study, unseen } = this.page, answer = finding && this.page.answer(finding);
     if (app.audit.readonly) return "Read only: look, but nothing can be changed.";
     if (drawing) return "Draw what is right (green). Esc when it is.";
     if (study.done) return "This case is done. Enter: next case.";
     if (finding && revealed === finding.id) return "Here is the suggestion. Answer again, or n: next.";
     if (!study.findings.length) return "No place is marked here. Is the mask (orange) right? If so, Enter; if not, draw (d).";
     if (!unseen) return "All findings seen. Enter: case done.";
-    if (finding?.verdict) return `${unseen} without a verdict. n: next.`;
+    if (answer) return `${unseen} without a verdict. n: next.`;
     if (finding?.hidden) return "Is the mask wrong here? The suggestion comes after your answer.";
     if (finding?.suggested && finding.kind === "spurious") return "Should this part of the mask (orange) go?";
     if (finding?.suggested) return "Is the suggestion (blue, dashed) better than the given mask (orange)?";
@@ -89,7 +89,7 @@ export class Panel {
     const { page, list } = this, focused = document.activeElement?.dataset?.finding;
     const unit = page.app.audit.dims === 2 ? "px" : "voxels";
     list.replaceChildren(...page.findings.map((finding) => {
-      const { verdict, id } = finding, text = el("span", {}, titleOf(finding));
+      const { id } = finding, verdict = page.answer(finding), text = el("span", {}, titleOf(finding));
       const mark = el("span", { className: `mark ${verdict ?? ""}` }, MARKS[verdict] ?? size(finding, unit));
       const row = button([text, mark], () => page.select(finding), { className: "finding" });
       row.dataset.finding = id;
