@@ -27,7 +27,7 @@ from .predict import predict
 
 MARKER = ".maskmend-demo"
 """Lies in every folder that the demo made, and in no other."""
-MADE = ("phantoms", "noisy", "runs", "predictions", "audit", "mended", "picture.png")
+MADE = ("phantoms", "noisy", "runs", "predictions", "audit", "mended", "scores", "picture.png")
 SHOWN = 3
 """Training images in a row of the picture, and test images: these are the first ones, not chosen ones."""
 Masks = Literal["true", "wrong", "mended"]
@@ -166,7 +166,10 @@ def demo(output: Path = Path("demo"), device: str = "auto", config: DemoConfig =
     looped = loop(noisy, output, config.judge_words(), device, config.jobs)
     places["mended"] = looped.masks
     scores[MENDED] = _learn(output, looped.masks, MENDED, config.words(), device)
-    masks = {name: evaluate(place / "labelsTr", phantoms / "labelsTr") for name, place in places.items()}
+    masks = {
+        name: evaluate(place / "labelsTr", phantoms / "labelsTr", output / "scores" / name / "summary.json")
+        for name, place in places.items()
+    }
     result = DemoResult(output, masks, scores, looped, time.monotonic() - start)
     title = "Left: masks that a model learnt from, the worst that nobody reviewed. Right: what it draws on new images"
     write_picture(_rows(result, open_dataset(phantoms), places), result.picture, title)
