@@ -69,7 +69,8 @@ def test_what_an_audit_cannot_tell(audited: Path, toy: Path, tmp_path: Path) -> 
         with pytest.raises(InputError, match=words):
             tau_of(audited, *asked)
 
-    refused("'supervised' has no tau for an audit to tell; leave --audit out", toy, "supervised")
+    cure = "leave --audit out, or name a method with one, such as --method gsd_net"
+    refused(f"'robust' has no tau for an audit to tell; {cure}", toy)
     refused("method.tau=0.1 is given", toy, "gsd_net", None, ["method.tau=0.1"])
     refused("is an audit of .*, not of", write_toy(tmp_path / "other", cases=2), "gsd_net")
     rewrite(audited, tau_image=IMAGE.model_copy(update={"unknown": "the sun shone"}))

@@ -35,7 +35,12 @@ def train(
         str | None,
         typer.Option(metavar="PARAMETER", help="First find this parameter by short trainings: tau of gsd_net, say."),
     ] = None,
-    audit: Annotated[Path | None, typer.Option(metavar="AUDIT", help="Take tau from this audit of DATASET.")] = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="AUDIT", help="Take tau from this audit of DATASET, for methods with one; robust has none."
+        ),
+    ] = None,
     candidates: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Values that the search tries; else the method's own.")
     ] = None,

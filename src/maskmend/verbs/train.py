@@ -38,7 +38,7 @@ def train(
         method: a name that ``maskmend methods`` lists, or an importable module; by default the config's.
         config: YAML file of settings.
         overrides: words such as "method.tau=0.06", stronger than the file.
-        audit: an audit of ``dataset``, which tells the method the share of wrong pixels, ``method.tau``.
+        audit: an audit of ``dataset``, which tells a method that has one the share of wrong pixels, ``method.tau``.
         resume: continue a stopped run in ``output``, with its own settings.
         device: auto, cpu or cuda.
         fast_dev_run: two steps and a validation of two cases, to see that everything fits.
@@ -93,7 +93,10 @@ def tau_of(
     about = _checked(Path(audit), Path(dataset)).about
     run = settings.load_config(config, method, overrides)
     if "tau" not in run.method:
-        raise InputError(f"method {run.method_name!r} has no tau for an audit to tell; leave --audit out.")
+        raise InputError(
+            f"method {run.method_name!r} has no tau for an audit to tell; leave --audit out, or name a method with "
+            "one, such as --method gsd_net."
+        )
     if given := next((word for word in overrides if word.partition("=")[0].strip() == "method.tau"), None):
         raise InputError(f"{given} is given, and {audit} tells a tau as well; leave one out.")
     if about.tau_image is None:
