@@ -46,7 +46,11 @@ def said(root: Path) -> str:
 
 def test_empty_masks_are_counted_by_class(tmp_path: Path) -> None:
     root = dataset(tmp_path / "some", marked(1, 2), marked(1), marked(1), marked())
-    assert said(root) == f"{root}: 1 of 4 masks are empty; organ is missing from 1, lesion is missing from 3."
+    assert said(root) == (
+        f"{root}: 1 of 4 masks are empty; class organ is missing from 1, class lesion is missing from 3 of 4 masks."
+    )
+    root = dataset(tmp_path / "full", marked(1, 2), marked(1))
+    assert said(root) == f"{root}: class lesion is missing from 1 of 2 masks."
     assert not said(dataset(tmp_path / "all", marked(1, 2), marked(2, 1)))
 
 

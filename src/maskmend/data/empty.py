@@ -94,14 +94,16 @@ def _tell(drawn: Mapping[str, set[int]], dataset: Dataset, root: Path, most: flo
     empty = [case for case, values in drawn.items() if not values]
     if not any(lacking.values()):
         return
-    said = f"{root}: {len(empty)} of {len(drawn)} masks are empty"
+    said = [f"{len(empty)} of {len(drawn)} masks are empty"] if empty else []
     if len(lacking) > 1:
-        said += "; " + ", ".join(f"{name} is missing from {count}" for name, count in lacking.items() if count)
+        absent = (f"class {name} is missing from {count}" for name, count in lacking.items() if count)
+        said.append(f"{', '.join(absent)} of {len(drawn)} masks")
+    told = f"{root}: {'; '.join(said)}"
     if len(empty) > most * len(drawn) and not _expected(dataset.root):
         names = ", ".join(empty[:3]) + (", …" if len(empty) > 3 else "")
         right = f', or say "{KEY}": true in dataset.json (maskmend prepare --allow-empty)' if most >= MOST else ""
-        raise InputError(f"{said} ({names}), too many to be right; look at how they were saved{right}.")
-    warnings.warn(f"{said}.", stacklevel=3)
+        raise InputError(f"{told} ({names}), too many to be right; look at how they were saved{right}.")
+    warnings.warn(f"{told}.", stacklevel=3)
 
 
 def _expected(root: Path) -> bool:
