@@ -11,6 +11,13 @@ from ..errors import InputError
 from ..verbs.terminal import Verb, numbers, show
 from .app import DatasetFolder, DeviceOption, Words, app
 
+AuditOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="AUDIT", help="Take tau from this audit of DATASET: for methods that have one; robust has none."
+    ),
+]
+
 
 @app.command(cls=Verb, epilog="Example: maskmend train DATASET --method gsd_net -o RUN method.tau=0.06 train.epochs=50")
 def train(
@@ -35,12 +42,7 @@ def train(
         str | None,
         typer.Option(metavar="PARAMETER", help="First find this parameter by short trainings: tau of gsd_net, say."),
     ] = None,
-    audit: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="AUDIT", help="Take tau from this audit of DATASET, for methods with one; robust has none."
-        ),
-    ] = None,
+    audit: AuditOption = None,
     candidates: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Values that the search tries; else the method's own.")
     ] = None,
