@@ -34,9 +34,11 @@ def here(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def test_a_network_that_was_stopped_goes_on(
-    dataset: Path, here: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Path, here: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of two trainings one fails after its first epoch; the other is done and kept, and the same command ends both."""
+    """Of two trainings one fails after its first epoch; the other is done and kept, and the same command ends both.
+    What will be trained is said before, as long as there is anything."""
+    told = "2 networks are trained now, to judge the masks, 2 epochs each: minutes for small pictures"
     save, began = checkpoint.save, list[str]()
 
     def full(folder: Path, *rest: Any, **more: Any) -> None:
@@ -49,13 +51,18 @@ def test_a_network_that_was_stopped_goes_on(
         run(task)
 
     monkeypatch.setattr(Training, "run", run)
+    capsys.readouterr()
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", full)
         with pytest.raises(InputError, match=r"network_1: the disk is full; free some\.$"):
             audited(dataset, tmp_path / "audit", jobs=0)
     assert not (tmp_path / "audit/audit.csv").exists()
+    assert capsys.readouterr().err.startswith(told)
     assert audited(dataset, tmp_path / "audit", jobs=0) == here
-    assert began == ["network 0, new", "network 1, new", "network 0, begun", "network 1, begun"]
+    assert told in capsys.readouterr().err
+    assert audited(dataset, tmp_path / "audit", jobs=0) == here
+    assert told not in capsys.readouterr().err, "nothing is left to train"
+    assert began == ["network 0, new", "network 1, new", *["network 0, begun", "network 1, begun"] * 2]
 
 
 @pytest.mark.slow

@@ -137,7 +137,7 @@ def audited(spoilt: Path) -> Path:
 
 
 def test_an_audit_again_lets_the_reviewed_judge_and_keeps_what_was_spoken_of(
-    spoilt: Path, audited: Path, tmp_path: Path
+    spoilt: Path, audited: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "audit"
     shutil.copytree(audited, folder)
@@ -145,8 +145,12 @@ def test_an_audit_again_lets_the_reviewed_judge_and_keeps_what_was_spoken_of(
     cases = [row.case for row in before.rows[:ENOUGH]]
     simulated_review(folder, spoilt / "labelsTr_truth", cases)
     spoken = {case: (folder / "findings" / f"{case}.json").read_bytes() for case in cases}
+    capsys.readouterr()
     result = audit(spoilt, folder, again=True, device="cpu", jobs=0)
-    now = result.audit
+    said, now = capsys.readouterr().err, result.audit
+    assert "2 networks are trained now, to see whether the reviewed masks alone can judge the rest" in said
+    alone = [judge.kind for judge in now.about.judges] == ["reviewed"]
+    assert ("1 network is trained now, to judge the rest by all reviewed masks" in said) == alone
     assert now.about.reviewed == tuple(sorted(cases))
     assert [row.case for row in now.rows if row.hint == "reviewed"] == [row.case for row in now.rows[-ENOUGH:]]
     assert {row.case for row in now.rows[-ENOUGH:]} == set(cases)

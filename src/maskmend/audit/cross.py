@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,13 @@ from ..data.formats import Picture, replacing, write_json, write_label
 from ..data.layout import nearest, read_json_object
 from ..data.splits import k_fold
 from ..data.stack import read_volumes
+from ..engine import checkpoint
 from ..errors import InputError
 from ..runs.execute import EngineName, execute
 from ..runs.train import train
 from ..texts import read_rows
 from ..types import IGNORE, Config, Trust
+from .rank import counted
 from .sources import Several, network
 
 VISITS = 60
@@ -97,6 +100,14 @@ class Training:
     def failure(self) -> str | None:
         return None
 
+    def settings(self) -> configs.RunConfig:
+        return configs.load_config(None, self.method, self.words)
+
+    def over(self) -> bool:
+        """Whether it is trained already."""
+        state, how = checkpoint.load_latest(self.folder / "last.ckpt", self.method), self.settings().train
+        return state is not None and how.steps is not None and state["done"] >= how.epochs * how.steps
+
 
 @dataclass(frozen=True)
 class Crossing:
@@ -118,17 +129,22 @@ class Crossing:
         folds = dealt(self.dataset, sorted(every), self.config.folds)
         parts = [every - fold for fold in folds]
         self._check_classes(parts)
-        return self._trained(Plan("cross", tuple(parts), (every,) * len(parts), False), reviewed)
+        what = "to judge the masks" + (", the reviewed ones put in" if reviewed else "")
+        return self._trained(Plan("cross", tuple(parts), (every,) * len(parts), False, what), reviewed)
 
     def halves(self, reviewed: Reviewed) -> Several:
         """Two networks that learn from the reviewed labels alone; each judges the half that it did not see."""
         every = frozenset(reviewed)
         folds = dealt(self.dataset, sorted(every), 2)
-        return self._trained(Plan("reviewed", tuple(every - fold for fold in folds), tuple(folds), True), reviewed)
+        what = "to see whether the reviewed masks alone can judge the rest"
+        return self._trained(
+            Plan("reviewed", tuple(every - fold for fold in folds), tuple(folds), True, what), reviewed
+        )
 
     def of_reviewed(self, reviewed: Reviewed) -> Several:
         """One network of all reviewed labels, which judges every case."""
-        return self._trained(Plan("reviewed", (frozenset(reviewed),), (frozenset(self.usable),), False), reviewed)
+        what = "to judge the rest by all reviewed masks"
+        return self._trained(Plan("reviewed", (frozenset(reviewed),), (frozenset(self.usable),), False, what), reviewed)
 
     def _check_classes(self, parts: Sequence[frozenset[str]]) -> None:
         for number, part in enumerate(parts):
@@ -152,6 +168,8 @@ class Crossing:
         key = digest([plan.kind, method, words, self._learnt(plan, reviewed)])[:12]
         data = self._write_data(self.folder / key / "data", plan.parts, reviewed)
         tasks = [Training(data.parent, f"network_{n}", data, method, each) for n, each in enumerate(words)]
+        if not all(task.over() for task in tasks):
+            print(_announced(plan, tasks[0].settings().train.epochs), file=sys.stderr, flush=True)
         jobs = cfg.jobs if cfg.jobs is not None or cfg.engine != "local" else _at_once(len(tasks), cfg.device)
         ended = execute(tasks, cast(EngineName, cfg.engine), jobs, cfg.device, cfg.options)
         for place, why in ended.items():
@@ -216,12 +234,23 @@ class Crossing:
 
 @dataclass(frozen=True)
 class Plan:
-    """Networks to train: the cases that each learns from, and those that it judges."""
+    """Networks to train: the cases that each learns from, and those that it judges. what: for, in words."""
 
     kind: str
     parts: tuple[frozenset[str], ...]
     judged: tuple[frozenset[str], ...]
     held_out: bool
+    what: str
+
+
+def _announced(plan: Plan, epochs: int) -> str:
+    """What a person is told before networks are trained."""
+    number = len(plan.parts)
+    are, each = ("is", "") if number == 1 else ("are", " each")
+    return (
+        f"{counted(number, 'network')} {are} trained now, {plan.what}, {counted(epochs, 'epoch')}{each}: minutes for "
+        "small pictures, hours for large volumes; stop and go on at any time by the same command."
+    )
 
 
 def visits(cases: int) -> int:
