@@ -67,11 +67,14 @@ def of_audit(audit: Audit) -> Advice:
         return Advice(DEFAULT, why, (again, *mended))
     if shared := _shared(about):
         return Advice(DEFAULT, f"{shared}: review {AT_RANDOM} first.", (f"maskmend review {folder}", again, *mended))
-    doubted = sum(row.hint in ("redraw", "review") for row in audit.rows)
+    redrawn, looked_at = (sum(row.hint == hint for row in audit.rows) for hint in ("redraw", "review"))
     if about.looks_clean:
         why = "these masks look clean, and it then learns much as plain training does."
     elif about.judges:
-        why = f"{doubted} of {counted(len(audit.rows), 'mask')} are doubted, and it redraws such masks by itself."
+        why = (
+            f"{redrawn + looked_at} of {counted(len(audit.rows), 'mask')} are worth a look ({redrawn} can be redrawn, "
+            f"{looked_at} for a person to decide), and it redraws wrong masks by itself."
+        )
     else:
         why = "no network judged these masks (add --cross 2 to the audit); it judges them by itself."
     return Advice(DEFAULT, why, (_train(data),))
