@@ -107,16 +107,23 @@ def test_from_a_folder_of_photos_to_scores(maskmend: Maskmend, tmp_path: Path) -
         write_image(tmp_path / "raw" / "images" / f"p{number}.png", photo.astype(np.uint8), FLAT)
         write_label(tmp_path / "raw" / "masks" / f"p{number}_mask.png", mask.astype(np.uint8) * 255, FLAT)
     data, noisy, run, out = (tmp_path / name for name in ("DATASET", "NOISY", "RUN", "OUT"))
-    assert "6 training and 2 test" in fine(maskmend, "prepare", tmp_path / "raw", "-o", data, "--test", "0.25")
+    prepared = fine(maskmend, "prepare", tmp_path / "raw", "-o", data, "--test", "0.25")
+    assert "6 training and 2 test" in prepared
+    assert f"Next: maskmend audit {data} -o AUDIT\n  or: maskmend train {data} -o RUN\n" in prepared
     noise = ("--noise", "dilate_erode", "low=2", "high=3", "--fraction", "0.5")
     assert "3 of 6 masks corrupted" in fine(maskmend, "simulate", data, "-o", noisy, *noise)
     result = maskmend("train", noisy, "--method", "gsd_net", "-o", run, *TINY, "train.epochs=1")
     assert result.exit_code == 0, result.output
     assert "warning: The images differ in shape" in result.stderr, "what was decided unasked is said"
-    fine(maskmend, "predict", run, data / "imagesTs", "-o", out)
+    assert f"Next: maskmend predict {run} IMAGES -o OUT\n" in result.stdout
+    told = fine(maskmend, "predict", run, data / "imagesTs", "-o", out)
+    assert f"Next: maskmend evaluate {out} {data / 'labelsTs'}\n" in told
+    assert "Next" not in fine(maskmend, "predict", run, data / "imagesTr", "-o", tmp_path / "others")
     for path in (data / "labelsTs").iterdir():
         assert read_label(out / path.name).array.shape == read_label(path).array.shape
-    assert "foreground" in fine(maskmend, "evaluate", out, data / "labelsTs")
+    scores = fine(maskmend, "evaluate", out, data / "labelsTs")
+    assert "foreground" in scores
+    assert f"Written: {out / 'summary.json'}, and each case in cases.csv" in scores
 
 
 # --- geometry ---------------------------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def predict(
     result = predict(
         run, images, output, checkpoint=checkpoint, probabilities=probabilities, mirror=mirror, device=device
     )
-    show(f"{output}: {result.count} masks.")
+    show(result.table())
     for name, reason in result.failures:
         typer.secho(f"failed: {name}: {reason}", fg="red", err=True)
     if result.failures:

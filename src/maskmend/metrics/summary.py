@@ -50,12 +50,13 @@ class Scale:
 @dataclass(frozen=True)
 class Summary:
     """All cases of an evaluation. ``labels``: the foreground classes, name -> value; ``scale``: of the surface metrics,
-    None without them; ``counted``: what a case is, in the table."""
+    None without them; ``counted``: what a case is, in the table; ``written``: the file that holds it, if any."""
 
     labels: Mapping[str, int]
     cases: tuple[CaseResult, ...]
     scale: Scale | None = None
     counted: str = "cases"
+    written: Path | None = None
 
     def values(self, metric: str, label: int) -> list[float]:
         """One metric of one label, case after case; NaN where neither prediction nor reference holds the label."""
@@ -141,7 +142,8 @@ class Summary:
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         rows.insert(1, tuple("-" * width for width in widths))
         lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-        return "\n".join(f"| {line} |" for line in lines)
+        said = ["", f"Written: {self.written}, and each case in cases.csv beside it"] if self.written else []
+        return "\n".join([*(f"| {line} |" for line in lines), *said])
 
     def _columns(self) -> list[_Column]:
         """The metrics of the table."""

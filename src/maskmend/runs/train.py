@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -49,7 +50,7 @@ class RunSummary:
         words = f"{scores} against {GIVEN}" if scores else "no validation cases"
         again = "a larger train.epochs goes on; after --fast-dev-run, begin in another folder"
         before = f"complete already, nothing to do ({again}); " if self.complete else ""
-        return f"{self.folder}: {before}{words}"
+        return f"{self.folder}: {before}{words}\nNext: maskmend predict {shlex.quote(str(self.folder))} IMAGES -o OUT"
 
 
 def train(

@@ -101,7 +101,7 @@ def evaluate(
         if surface:
             _only(units)
     counted = "cases" if jobs[0].volume is None else "volumes"
-    summary = Summary(labels, tuple(cases), Scale(_only(units), tolerance_mm) if surface else None, counted)
+    summary = Summary(labels, tuple(cases), Scale(_only(units), tolerance_mm) if surface else None, counted, path)
     _write(summary, path)
     return summary
 

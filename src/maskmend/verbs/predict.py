@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,11 +16,20 @@ from ..runs.folder import check_folder, load_run
 
 @dataclass(frozen=True)
 class Predictions:
-    """Where the masks are, how many there are, and which images gave none, with the reason."""
+    """Where the masks are, how many there are, and which images gave none, with the reason. truth: the folder of their
+    true masks, if they are the test images of a data set that has some."""
 
     folder: Path
     count: int
     failures: list[tuple[str, str]]
+    truth: Path | None = None
+
+    def table(self) -> str:
+        made = f"{self.folder}: {self.count} masks."
+        if self.truth is None:
+            return made
+        folder, truth = (shlex.quote(str(path)) for path in (self.folder, self.truth))
+        return f"{made}\nNext: maskmend evaluate {folder} {truth}"
 
 
 def predict(
@@ -60,4 +70,6 @@ def predict(
     if len(failed) == len(cases):
         name, reason = failures[0]
         raise InputError(f"none of the {len(failures)} images could be predicted; the first, {name}: {reason}")
-    return Predictions(Path(output), len(cases) - len(failed), failures)
+    truth = folder.with_name("labelsTs")
+    tested = Path(images).is_dir() and folder.name == "imagesTs" and truth.is_dir() and any(truth.iterdir())
+    return Predictions(Path(output), len(cases) - len(failed), failures, truth if tested else None)

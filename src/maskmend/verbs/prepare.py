@@ -21,8 +21,12 @@ class Prepared:
     dataset: Dataset
 
     def table(self) -> str:
-        made = self.dataset
-        return f"{made.root}: {len(made.train)} training and {len(made.test)} test cases."
+        made, data = self.dataset, shlex.quote(str(self.dataset.root))
+        return (
+            f"{made.root}: {len(made.train)} training and {len(made.test)} test cases.\n"
+            f"Next: maskmend audit {data} -o AUDIT\n"
+            f"  or: maskmend train {data} -o RUN"
+        )
 
 
 @dataclass(frozen=True)
