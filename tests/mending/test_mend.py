@@ -136,7 +136,7 @@ def test_it_is_written_down_who_did_what(tmp_path: Path) -> None:
     assert not (tmp_path / "new/provenance/b.json").exists()
     page = (tmp_path / "new/diff.html").read_text()
     assert page.count("data:image/png") == 1
-    assert "Reviewed by Anna Ö." in page
+    assert "Corrected in review by Anna Ö." in page
 
 
 def test_a_judge_redraws_whole_masks_that_nobody_spoke_of(tmp_path: Path) -> None:
@@ -167,7 +167,8 @@ def test_all_takes_what_is_suggested_but_for_what_a_person_said_or_drew(tmp_path
     content = json.loads((tmp_path / "new/mend.json").read_text())["cases"]["a"]
     assert content["taken"] == [f"a:{missing[1:]}"]
     assert (
-        "Reviewed by Anna Ö., and 1 of the suggestions taken automatically" in (tmp_path / "new/diff.html").read_text()
+        "Corrected in review by Anna Ö., and 1 of the suggestions taken automatically"
+        in (tmp_path / "new/diff.html").read_text()
     )
 
 

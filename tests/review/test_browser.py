@@ -214,6 +214,27 @@ def test_ten_findings_without_the_mouse(browser: Any, pictures: tuple[Path, str]
     np.testing.assert_array_equal(drawn, np.where(taken, 1, given))
 
 
+def test_a_changed_mask_answers_what_suggests_nothing(browser: Any, tmp_path: Path) -> None:
+    write_picture(tmp_path / "data", "a", np.zeros((32, 60, 3), np.uint8), np.zeros((32, 60), np.uint8))
+    write_picture(tmp_path / "data", "b", np.zeros((32, 60, 3), np.uint8), np.zeros((32, 60), np.uint8))
+    folder = write_audit(tmp_path, 2, [(1, 2), (1, 10), (1, 20)])
+    path = folder / "findings" / "a.json"
+    first, rest = path.read_text("utf-8").split('"suggested": true', 1)
+    path.write_text(first + '"suggested": true' + rest.replace('"suggested": true', '"suggested": false'), "utf-8")
+    with running(folder) as address, watched(browser, address) as page:
+        open_case(page, "a")
+        page.keyboard.press("r")
+        sync_api.expect(page.locator("#said")).to_contain_text("this place stays as it is now. 2 to go")
+        sync_api.expect(page.locator(".next")).to_contain_text("Is the mask right here (r)?")
+        page.keyboard.press("p")
+        page.keyboard.press("a")
+        sync_api.expect(page.locator(".next")).to_contain_text("All findings seen")
+        finish(page, "a")
+        sync_api.expect(page.locator("#progress")).to_have_text("1 of 2 cases done, 1 of them changed")
+    verdicts = journal.states(journal.read(folder))["a"].verdicts
+    assert [verdicts[f"a:{number}"].verdict for number in (1, 2, 3)] == ["accepted", "redrawn", "redrawn"]
+
+
 def test_undo_reaches_across_a_reload(browser: Any, pictures: tuple[Path, str]) -> None:
     folder, address = pictures
     with watched(browser, address) as page:

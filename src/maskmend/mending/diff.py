@@ -16,11 +16,11 @@ from ..data.formats import replacing
 from ..progress import track
 from .change import Change
 
-WORDS = {"reviewed": "reviewed", "automatic": "mended automatically", "doubtful": "left open"}
+WORDS = {"reviewed": "corrected in review", "automatic": "mended automatically", "doubtful": "left open"}
 
 
 def by_whom(changes: Sequence[Change]) -> str:
-    """ "9 reviewed, 3 mended automatically"."""
+    """ "9 corrected in review, 3 mended automatically"."""
     return ", ".join(f"{count} {WORDS[by]}" for by, count in Counter(change.by for change in changes).items())
 
 

@@ -45,7 +45,8 @@ class MendSummary:
             then = "If all are, go on with the masks as given; else review more" if self.clean else "Review first"
             audit = shlex.quote(str(self.audit))
             return f"Nothing was written: {NOTHING[self.accept]}.{right} {then}: maskmend review {audit}"
-        lines = [f"{self.output}: {len(self.changes)} of {self.cases} masks changed, {self.clean} reviewed and clean."]
+        clean = f" You are done with {self.clean} and sure of them: these are clean." if self.clean else ""
+        lines = [f"{self.output}: {len(self.changes)} of {self.cases} masks changed.{clean}"]
         if self.changes:
             lines.append(f"Changed: {by_whom(self.changes)}.")
         lines += _classes(self.changes)
