@@ -181,7 +181,7 @@ def test_what_is_printed_says_what_comes_next(audited: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"again": True}, "no case that was reviewed to its end"),
+        ({"again": True}, "no case that you are done with and sure of"),
         ({"cross": 1}, "two folds at least"),
         ({"cross": 99}, "too few for 99 folds"),
         ({"overrides": ["network.width=4"]}, "add --cross 2"),

@@ -141,7 +141,7 @@ def _audit(dataset: Path, output: Path, asked: dict[str, Any], crossing: dict[st
         done = reviewed(before) if before else {}
         if again and not done:
             raise InputError(
-                f"{output} holds no case that was reviewed to its end; review some with `maskmend review`."
+                f"{output} holds no case that you are done with and sure of; review some with `maskmend review`."
             )
         config = _cross_config(asked["cross"], crossing)
         looks = run.look_over(data)
