@@ -25,7 +25,7 @@ from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
 from .base import Build, Method
 
 ENOUGH = 8
-"""Clean cases from which networks can learn alone."""
+"""Clean cases that tell how much doubt is usual."""
 ASKED = 64
 """Cases that choose a level, at most."""
 LEVELS = torch.linspace(-3, 3, 13)
@@ -77,14 +77,12 @@ class Robust(Method):
         return {"loss": (losses[0] + losses[1]) / 2}
 
     def learns(self, batch: Batch, half: int) -> Tensor:
-        """The rows that a network learns from, (B,) bool. Until the first look its half, of clean cases alone if there
-        are enough; then every row, but of clean cases its half, by which it is judged, until the last look."""
+        """The rows that a network learns from, (B,) bool. Until the first look its half; then every row, but of clean
+        cases its half, by which it is judged, until the last look."""
         clean, own = batch.trust == Trust.CLEAN, side(batch.index) == half
         if self.looked == len(self.config.looks):
             return torch.ones_like(own)
-        if self.looked:
-            return own | ~clean
-        return own & clean if self.trusted else own
+        return own | ~clean if self.looked else own
 
     def believed(self, batch: Batch) -> Tensor:
         """The labels (B, *S) as mended so far. Before that, where a mask ends off its image's edge, the strip between
@@ -108,7 +106,7 @@ class Robust(Method):
         """At first, see what clean masks and edges can tell; at each look, redraw what is clearly doubted."""
         if at.epoch == 0:
             self.trusted = int((train.trust == Trust.CLEAN).sum()) >= ENOUGH
-            wanted = self.config.edges and self.config.looks and not self.trusted
+            wanted = self.config.edges and self.config.looks
             self.offset = ends(train) if wanted else torch.zeros(0, 0)
             self.sentences = self.at_first(train)
             return {"off_edges": self.offset.any(0).float().mean()} if len(self.offset) else {"off_edges": 0.0}
@@ -117,6 +115,9 @@ class Robust(Method):
             return {}
         self.looked = due
         redrawn, lack = self.doubted(train)
+        if redrawn is None:
+            self.sentences = ["The networks draw the clean masks worse than before: nothing is redrawn anew."]
+            return {"redrawn": 0.0}
         levels = self.levels(train)
         by_edges = self.accepted(train, levels, lack)
         for batch, prob in self.judged(train) if redrawn.any() or levels else ():
@@ -133,9 +134,7 @@ class Robust(Method):
 
     def at_first(self, train: TrainSet) -> list[str]:
         """What is known before the first step, as a person is told."""
-        if self.trusted:
-            return [f"{int((train.trust == Trust.CLEAN).sum())} clean masks judge the others."]
-        said = []
+        said = [f"{int((train.trust == Trust.CLEAN).sum())} clean masks tell how much doubt is usual."] * self.trusted
         for k in self.off():
             pixels = self.offset[k][self.offset[k] != 0]
             sides = [side for side, there in (("wide", (pixels > 0).any()), ("tight", (pixels < 0).any())) if there]
@@ -157,10 +156,10 @@ class Robust(Method):
             clean = (batch.trust == Trust.CLEAN).view(-1, *[1] * (prob.ndim - 2))
             yield batch, torch.where(clean, other, prob.mean(0))
 
-    def doubted(self, train: TrainSet) -> tuple[Tensor, Tensor]:
+    def doubted(self, train: TrainSet) -> tuple[Tensor | None, Tensor]:
         """The cases whose masks are redrawn as a whole, (N,) bool: the given ones are doubted more than is usual, and
         than the networks doubt their own. And what these expect their own to lack, in Dice by class, (N, K), of the
-        background nothing. Judges that draw clean masks worse than those of the look before have no say."""
+        background nothing. None: judges that draw clean masks worse than those of the look before have no say."""
         index, seen = [], []
         for batch, prob in self.judged(train):
             agreement = 1 - dice_by_class(one_hot(most_likely(prob), prob.shape[1]), batch.label)
@@ -174,7 +173,7 @@ class Robust(Method):
         cut = doubt.usual(regret[noisy].numpy())
         if self.trusted:
             if (skill := float(agreement[clean].mean())) < self.skill:
-                return torch.zeros_like(noisy), lack
+                return None, lack
             self.skill, cut = skill, float(regret[clean].quantile(1 - self.config.usual))
         return noisy & doubt.redraw(regret, 1 - lack[:, 1:].mean(1), cut), lack
 
@@ -246,13 +245,13 @@ def with_class(label: Tensor, k: int, mask: Tensor, rows: Tensor) -> Tensor:
 def ends(train: TrainSet) -> Tensor:
     """By how many pixels the mask of each class reaches beyond its image's edge in each case, (K, N), below 0 ends
     before it; 0 where it does not, where edges tell nothing, and in clean cases."""
-    held = (train.sizes > 0) & (train.trust != Trust.CLEAN).unsqueeze(1)
+    held = train.sizes > 0
     asked = {k: held[:, k].nonzero().flatten() for k in range(1, held.shape[1])}
     found, given = torch.zeros(held.T.shape), ((batch, batch.label) for batch in scan(train))
     thick = thickness(train)
     for k, (each,) in profiles(train, given, lambda label, k: (label == k).unsqueeze(0), asked).items():
         found[k, asked[k]] = torch.from_numpy(edges.offsets(list(each))).float() * thick[k]
-    return found
+    return found * (train.trust != Trust.CLEAN)
 
 
 def profiles(
