@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from maskmend import audit
+from maskmend.audit.report import HINTS
+from maskmend.audit.run import SCORES
+from maskmend.audit.store import COLUMNS
 from maskmend.data.dataset import Dataset
 from maskmend.data.formats import read_label
 from maskmend.data.phantom import write_phantom
@@ -95,3 +98,10 @@ def test_what_a_killed_audit_left_is_no_hindrance(data: Dataset, tmp_path: Path)
     (tmp_path / "audit" / f".{HOST}-4194305-1-audit.csv").touch()
     made = audit(data.root, tmp_path / "audit").audit
     assert not list(made.folder.glob(".*"))
+
+
+def test_every_column_of_the_table_is_explained() -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/find-wrong-masks.md").read_text(encoding="utf-8")
+    explained = page.partition("\n| column |")[2].partition("\n\n")[0]
+    named = {*COLUMNS, *SCORES, *HINTS, "spread", "checks", "edges"}
+    assert not [name for name in named if f"`{name}`" not in explained]
