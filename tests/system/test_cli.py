@@ -19,6 +19,7 @@ import maskmend
 from maskmend import cli
 from maskmend.cli import app
 from maskmend.errors import InputError
+from maskmend.verbs.predict import Predictions
 
 HEAVY = (
     "torch",
@@ -152,14 +153,14 @@ def test_without_a_method_the_config_decides(verbs: Verbs) -> None:
 
 
 def test_predict(verbs: Verbs) -> None:
-    verbs.put("predict", SimpleNamespace(count=7, failures=[]))
+    verbs.put("predict", Predictions(Path("OUT"), 7, []))
     assert run("predict RUN IMAGES -o OUT --mirror --checkpoint last").output == "OUT: 7 masks.\n"
     settings = {"checkpoint": "last", "probabilities": False, "mirror": True, "device": "auto"}
     assert verbs.calls == [((Path("RUN"), Path("IMAGES"), Path("OUT")), settings)]
 
 
 def test_predict_lists_failures_at_the_end(verbs: Verbs) -> None:
-    verbs.put("predict", SimpleNamespace(count=1, failures=[("b.png", "cannot be read")]))
+    verbs.put("predict", Predictions(Path("OUT"), 1, [("b.png", "cannot be read")]))
     result = run("predict RUN IMAGES -o OUT")
     assert result.exit_code == 1
     assert result.stderr == "failed: b.png: cannot be read\n"
