@@ -246,7 +246,9 @@ def test_interrupt_says_how_to_go_on(verbs: Verbs) -> None:
     result = run("train D -o RUN")
     assert result.exit_code == 130
     assert "--resume" in result.stderr
-    assert "--resume" not in run("evaluate P R").stderr
+    assert "the same command starts again" in run("evaluate P R").stderr
+    verbs.put("audit", KeyboardInterrupt())
+    assert "the same command goes on" in run("audit D -o A --cross 2").stderr
 
 
 def test_a_bug_keeps_its_traceback(verbs: Verbs) -> None:

@@ -44,7 +44,8 @@ class Verb(TyperCommand):
         except InputError as error:
             fail(str(error))
         except KeyboardInterrupt:
-            again = "with --resume goes on from the last checkpoint" if "resume" in ctx.params else "starts again"
+            goes_on = {"resume": "with --resume goes on from the last checkpoint", "engine": "goes on"}
+            again = next((how for name, how in goes_on.items() if name in ctx.params), "starts again")
             typer.secho(f"stopped; the same command {again}.", fg="yellow", err=True)
             raise typer.Exit(130) from None
         except Exception as error:
