@@ -36,7 +36,7 @@ def test_small_classes_are_named_and_superpixels_fit_them(dataset: Path, tmp_pat
     """The smallest, of 24 pixels in its median mask, has room for four superpixels; two are no more than tau."""
     run = tmp_path / "run"
     with pytest.warns(UserWarning, match="superpixel_pixels") as said:
-        train(dataset, run, overrides=("method.tau=0.02", *WORDS), fast_dev_run=True)
+        train(dataset, run, "sp_guided", overrides=("method.tau=0.02", *WORDS), fast_dev_run=True)
     words = " ".join(str(warning.message) for warning in said)
     assert "superpixel_pixels is 6, not 64, so that the median mask of 'node' (24 pixels) has room for 4" in words
     assert "method.tau=0.02 drops 2.00% of the pixels" in words
