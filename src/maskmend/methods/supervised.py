@@ -21,7 +21,7 @@ class Config(types.Config):
         1, ge=1, le=16, description="networks that learn side by side and predict together, as those of co-teaching do"
     )
     ema: float = Field(
-        0, ge=0, lt=1, description="decay of the moving average of weights that predicts; 0: the last weights do"
+        0.0, ge=0, lt=1, description="decay of the moving average of weights that predicts; 0: the last weights do"
     )
 
 
