@@ -106,7 +106,7 @@ def test_the_command_says_what_it_took(audited: Path, toy: Path, tmp_path: Path)
         (["reviewed"] * 10, {}, "10 masks were reviewed, by which", ["mend", "train"]),
         (["reviewed"] * 2, {"edges_mm": {"part1": 4.0}}, "edges contradict", ["review", "audit", "mend", "train"]),
         ([], {"tau_image": TORN, "looks_clean": False}, "either may be right", ["review", "audit", "mend", "train"]),
-        (["redraw", "review", "fine"], {}, "2 of 10 masks are worth a look (1 can be redrawn, 1 for a person", ["train"]),
+        (["redraw", "review", "fine"], {}, "2 of 10 masks are worth a look (1 can be redrawn, 1 for a", ["train"]),
         ([], {"looks_clean": True}, "look clean", ["train"]),
         ([], {"judges": ()}, "no network judged", ["train"]),
     ],
