@@ -24,7 +24,7 @@ from evidence_studies import CHEST, CXR, HIPPOCAMPUS, ISIC, MARKOV, MSD, SKIN, V
 
 from maskmend.audit.checks import look
 from maskmend.audit.cross import OPTIM, visits
-from maskmend.audit.edges import off
+from maskmend.audit.edges import doubt, off
 from maskmend.config import RunConfig, load_config
 from maskmend.data.cache import Cache
 from maskmend.data.dataset import Case, Dataset, open_dataset
@@ -32,7 +32,6 @@ from maskmend.data.formats import read_label, replacing, write_label
 from maskmend.data.plan import make_plan
 from maskmend.data.trainset import CaseSet
 from maskmend.engine.world import World
-from maskmend.functional import edges
 from maskmend.methods import Method
 from maskmend.noise import apply, draw, make
 from maskmend.prepare import prepare
@@ -170,12 +169,7 @@ def by_edges(data: Dataset, given: Sequence[Case]) -> np.ndarray:
     """(N,) the Dice that each given mask loses which ends off the edge in its image, at its native size."""
     looks = {case.name: look(case, data) for case in given}
     found = off({name: each.edges for name, each in looks.items()}, data.labels)
-    lost = []
-    for name, each in looks.items():
-        offsets = found.get(name, {})
-        by_class = [edges.lost(offsets.get(k, 0.0), edge.volume, len(each.shape)) for k, edge in each.edges.items()]
-        lost.append(sum(by_class) / max(len(by_class), 1))
-    return np.array(lost)
+    return np.array([doubt(each.edges, found.get(name, {}), len(each.shape)) for name, each in looks.items()])
 
 
 def settings(chosen: Set, seed: int, *words: str) -> RunConfig:

@@ -25,6 +25,7 @@ from maskmend.audit.merit import (
     share,
     spearman,
 )
+from maskmend.audit.rank import with_edges
 from maskmend.functional import doubt
 from maskmend.functional.losses import one_hot
 
@@ -130,7 +131,9 @@ def by(score: Callable[[Tensor, Tensor], Tensor], held_out: bool = False) -> Cal
 
 
 SCORES: dict[str, Callable[[Cell], Floats]] = {
-    "regret or edges, the larger": lambda cell: np.maximum(by(doubt.regret)(cell), cell.edges),
+    "doubt (the default)": lambda cell: with_edges(
+        doubt.ranking(by(doubt.margin)(cell), by(doubt.softmin)(cell)), cell.edges
+    ),
     "edges": lambda cell: cell.edges,
     "regret": by(doubt.regret),
     "margin": by(doubt.margin),

@@ -5,10 +5,11 @@
 
 IMAGES is as for ``audit.py``, which spoils the masks in the same ways. A cell is a data set, a noise, a seed and a way
 of using the masks; each ends with plain training on what it left, for equal steps, and Dice on true test masks.
-``loop-regret-10``: audit --cross 2, a simulated person reviews 10 % of the masks in the order of doubt, audit --again,
-mend --accept automatic. ``loop-random-10``: she takes them at random. Other uses of the same reviewed masks: training
-on them only (``alone``), putting them in with the rest (``put``), or as the clean masks of ``alc``, ``mtcl``,
-``mlb_seg``. Nobody reviews anything with ``robust``, the default method, and ``two``, plain training of two networks.
+``loop-doubt-10``: audit --cross 2, a simulated person reviews 10 % of the masks, those most doubtful, audit --again,
+mend --accept automatic. ``loop-regret-10``: she takes those of most regret; ``loop-random-10``: at random. Other uses of
+the same reviewed masks: training on them only (``alone``), putting them in with the rest (``put``), or as the clean
+masks of ``alc``, ``mtcl``, ``mlb_seg``. Nobody reviews anything with ``robust``, the default method, and ``two``, plain
+training of two networks.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ WAYS = (
     "mlb_seg-regret-10",
     "loop-random-5",
     "loop-random-20",
+    "loop-doubt-10",
 )
 NOISES = ("small60", "mixed40", "all_S_R", "all_S_E", "large60", "clean")
 LOOKS = 4000
@@ -131,7 +133,7 @@ def audited(name: str, root: Path) -> Path:
 
 def looped(name: str, root: Path, way: str, seed: int) -> Path:
     """The data set that a way of the loop leaves."""
-    output = root.parent / f"Dataset{10 + WAYS.index(way):03d}_{way}"
+    output = root.parent / way / "Dataset002_Mended"
     if (output / "dataset.json").exists():
         return output
     first = audited(name, root)
@@ -154,8 +156,11 @@ def looped(name: str, root: Path, way: str, seed: int) -> Path:
 def chosen_cases(opened: Audit, order: str, percent: int, seed: int) -> list[str]:
     names = [row.case for row in opened.rows]
     count = max(4, round(len(names) * percent / 100))
-    if order == "regret":
+    if order == "doubt":
         return names[:count]
+    if order == "regret":
+        regret = {row.case: row.scores.get("regret", 0.0) for row in opened.rows}
+        return sorted(names, key=regret.__getitem__, reverse=True)[:count]
     return [sorted(names)[i] for i in np.random.default_rng((seed, 2)).permutation(len(names))[:count]]
 
 

@@ -13,7 +13,7 @@ from maskmend.functional.losses import one_hot
 from maskmend.methods.robust import ENOUGH, LEVELS, Config, Robust, ends, with_class
 from maskmend.types import IGNORE, Batch, Progress, Trust
 
-LOOK = Progress(3, 10, 0, 1)
+FIRST, LOOK = Progress(0, 10, 0, 1), Progress(3, 10, 0, 1)
 
 
 class Sees(nn.Module):
@@ -92,18 +92,18 @@ def method(**settings: object) -> Robust:
 def test_until_the_first_look_every_row_is_learnt_by_one_network_and_clean_ones_until_the_last() -> None:
     data, made = Cases(torch.stack([disc(9)] * 8), torch.stack([disc(9)] * 8), clean=4), method()
     batch = data.batch(torch.arange(8))
-    for looked, rows in ((0, 4), (1, 6), (2, 8)):
-        made.looked, made.net1.rows, made.net2.rows = looked, 0, 0
-        made.step(batch, LOOK, lambda loss, group="main": None)
+    for epoch, rows in ((2, 4), (3, 6), (6, 8)):
+        at, made.net1.rows, made.net2.rows = Progress(epoch, 10, 0, 1), 0, 0
+        made.step(batch, at, lambda loss, group="main": None)
         assert (made.net1.rows, made.net2.rows) == (rows, rows)
-        learnt = torch.stack([made.learns(batch, half) for half in (0, 1)])
-        assert bool((learnt[:, :4].sum(0) == (1 if looked < 2 else 2)).all())
+        learnt = torch.stack([made.learns(batch, at, half) for half in (0, 1)])
+        assert bool((learnt[:, :4].sum(0) == (1 if epoch < 6 else 2)).all())
 
 
 def test_enough_clean_masks_tell_how_much_doubt_is_usual() -> None:
     for count, said in ((ENOUGH - 1, []), (ENOUGH, [f"{ENOUGH} clean masks tell how much doubt is usual."])):
         made = method(edges=False)
-        made.begin_epoch(Progress(0, 10, 0, 1), Cases(torch.stack([disc(9)] * 16), torch.stack([disc(9)] * 16), count))
+        made.begin_epoch(FIRST, Cases(torch.stack([disc(9)] * 16), torch.stack([disc(9)] * 16), count))
         assert made.saw() == said
 
 
@@ -119,7 +119,7 @@ def test_a_mask_unlike_what_networks_see_is_redrawn_as_a_whole_and_right_ones_st
 def test_nothing_happens_between_looks() -> None:
     data, made = Cases(torch.stack([disc(4)] * 4), torch.stack([disc(12)] * 4)), method()
     assert made.begin_epoch(Progress(2, 10, 0, 1), data) == {}
-    assert made.looked == 0
+    assert torch.equal(data.written, data.label)
 
 
 def test_clean_masks_are_never_redrawn_and_tell_how_much_doubt_is_usual() -> None:
@@ -128,7 +128,7 @@ def test_clean_masks_are_never_redrawn_and_tell_how_much_doubt_is_usual() -> Non
     label[:ENOUGH] = disc(8)  # of right masks, all are doubted as much
     label[12], label[13] = disc(8), disc(3)
     data, made = Cases(label, seen, clean=ENOUGH), method(edges=False)
-    made.begin_epoch(Progress(0, 10, 0, 1), data)
+    made.begin_epoch(FIRST, data)
     made.begin_epoch(LOOK, data)
     assert [i for i in range(24) if not torch.equal(data.written[i], label[i])] == [13]
 
@@ -138,9 +138,9 @@ def test_worse_judges_of_clean_masks_have_no_say() -> None:
     label = seen.clone()
     label[12] = disc(3)
     data, made = Cases(label, seen, clean=ENOUGH), method()
-    made.begin_epoch(Progress(0, 10, 0, 1), data)
+    made.begin_epoch(FIRST, data)
     data.written[5] = disc(9)  # as an earlier look drew it
-    before, made.skill = data.written.clone(), 1.1
+    before, made.skill = data.written.clone(), torch.tensor(1.1)
     made.begin_epoch(LOOK, data)
     assert torch.equal(data.written, before)
     assert made.saw() == ["The networks draw the clean masks worse than before: nothing is redrawn anew."]
@@ -172,15 +172,14 @@ def test_the_strip_between_masks_and_edges_teaches_nothing_before_the_first_look
     data, made = Cases(torch.stack([disc(8), disc(12), disc(12)]), torch.stack([disc(8)] * 3)), method()
     batch = data.batch(torch.arange(3))
     made.offset = torch.tensor([[0.0, 0, 0], [-3.0, 2.0, 0.0]])
-    depth, label = batch.maps["distance"], made.believed(batch)
+    depth, label = batch.maps["distance"], made.believed(batch, FIRST)
     assert torch.equal(label[0] == IGNORE, (batch.label[0] == 0) & (depth[0] < 6))
     assert torch.equal(label[1] == IGNORE, (batch.label[1] == 1) & (depth[1] < 4))
     assert torch.equal(label[2], batch.label[2])
     made.offset[1, 1] = 30.0
-    kept = (made.believed(batch)[1] == 1).sum() / (batch.label[1] == 1).sum()
+    kept = (made.believed(batch, FIRST)[1] == 1).sum() / (batch.label[1] == 1).sum()
     assert kept == pytest.approx(made.config.core, abs=0.05), "the inside still teaches"
-    made.looked = 1
-    assert torch.equal(made.believed(batch), batch.label)
+    assert torch.equal(made.believed(batch, LOOK), batch.label)
 
 
 class Slope(Sees):
@@ -195,7 +194,7 @@ class Slope(Sees):
 def test_masks_off_their_edges_are_drawn_at_the_level_that_ends_at_edges() -> None:
     label = torch.stack([disc(7 if i < 10 else 12 + i % 2) for i in range(20)])
     data, made = Cases(label, image=noisy_images(20, 12)), Robust(Slope, Config()).eval()
-    made.begin_epoch(Progress(0, 10, 0, 1), data)
+    made.begin_epoch(FIRST, data)
     assert made.offset[1].nonzero().flatten().tolist() == list(range(10))
     assert abs(made.levels(data)[1] - 1.0) <= float(LEVELS[1] - LEVELS[0])
     assert made.begin_epoch(LOOK, data)["redrawn"] == pytest.approx(0.5)
@@ -209,8 +208,8 @@ def test_a_class_that_few_cases_hold_is_drawn_to_end_at_edges_too() -> None:
     image = torch.cat((noisy_images(20, 12), nothing))
     label = torch.cat((label, torch.zeros(40, 48, 48, dtype=torch.int64)))
     data, made = Cases(label, image=image), Robust(Slope, Config()).eval()
-    made.begin_epoch(Progress(0, 10, 0, 1), data)
-    assert made.accepted(data, {1: 1.0}, torch.zeros(60, 2))[1].nonzero().flatten().tolist() == list(range(10))
+    made.begin_epoch(FIRST, data)
+    assert made.accepted(data, {1: 1.0}, torch.zeros(60, 1))[1].nonzero().flatten().tolist() == list(range(10))
 
 
 def test_edges_of_thick_slices_are_measured_as_in_the_patient() -> None:
@@ -254,8 +253,8 @@ def test_looks_are_shares_of_the_run() -> None:
 def test_what_is_drawn_off_the_edge_too_is_not_taken() -> None:
     label = torch.stack([disc(7 if i < 10 else 12 + i % 2) for i in range(20)])
     data, made = Cases(label, image=noisy_images(20, 12)), Robust(Slope, Config()).eval()
-    made.begin_epoch(Progress(0, 10, 0, 1), data)
-    able, unable = torch.zeros(20, 2), torch.tensor([[0.0, 0.9]] * 20)
+    made.begin_epoch(FIRST, data)
+    able, unable = torch.zeros(20, 1), torch.full((20, 1), 0.9)
     assert made.accepted(data, {1: 1.0}, able)[1][:10].all()
     assert not made.accepted(data, {1: 3.0}, able)[1].any()
     assert not made.accepted(data, {1: 1.0}, unable)[1].any(), "networks that draw worse than the masks are"
@@ -275,23 +274,23 @@ def depth_of_disc() -> Tensor:
 
 def test_what_it_has_seen_survives_a_checkpoint() -> None:
     made, other = method(), method()
-    made.looked, made.trusted, made.skill, made.offset = 1, True, 0.83, torch.tensor([[0.0, 0], [-3.5, 2]])
+    made.skill, made.offset = torch.tensor(0.83), torch.tensor([[0.0, 0], [-3.5, 2]])
     other.load_state_dict(made.state_dict())
-    assert (other.looked, other.trusted, other.skill) == (1, True, 0.83)
+    assert other.skill == made.skill
     assert torch.equal(other.offset, made.offset)
 
 
 def test_it_says_what_it_saw() -> None:
     label = torch.stack([disc(7 if i < 10 else 12 + i % 2) for i in range(20)])
     data, made = Cases(label, image=noisy_images(20, 12)), Robust(Slope, Config()).eval()
-    made.begin_epoch(Progress(0, 10, 0, 1), data)
+    made.begin_epoch(FIRST, data)
     assert made.saw()[0].startswith("10 of 20 masks of disc end off the edge in their image, too tight, by about 5")
     made.begin_epoch(LOOK, data)
     assert made.saw() == ["10 of 20 masks are redrawn."]
     right = Cases(torch.stack([disc(12 + i % 2) for i in range(20)]), image=noisy_images(20, 12))
-    made.begin_epoch(Progress(0, 10, 0, 1), right)
+    made.begin_epoch(FIRST, right)
     assert made.saw() == ["Images contradict no mask."]
-    made.begin_epoch(Progress(0, 10, 0, 1), Cases(label, image=noisy_images(20, 12), clean=9))
+    made.begin_epoch(FIRST, Cases(label, image=noisy_images(20, 12), clean=9))
     first, second = made.saw()
     assert first == "9 clean masks tell how much doubt is usual."
     assert second.startswith("1 of 20 masks of disc end off the edge"), "clean ones are believed"
@@ -300,11 +299,11 @@ def test_it_says_what_it_saw() -> None:
 def test_without_looks_it_is_two_plain_networks() -> None:
     label = torch.stack([disc(7 if i < 10 else 12 + i % 2) for i in range(20)])
     data, made = Cases(label, image=noisy_images(20, 12)), method(looks=())
-    made.begin_epoch(Progress(0, 10, 0, 1), data)
+    made.begin_epoch(FIRST, data)
     batch = data.batch(torch.arange(20))
-    assert torch.equal(made.believed(batch), label)
-    assert made.learns(batch, 0).all()
-    assert made.learns(batch, 1).all()
+    assert torch.equal(made.believed(batch, FIRST), label)
+    assert made.learns(batch, FIRST, 0).all()
+    assert made.learns(batch, FIRST, 1).all()
 
 
 def test_a_later_look_judges_the_given_masks_again() -> None:

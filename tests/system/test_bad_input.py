@@ -441,6 +441,17 @@ def test_predict_with_half_a_run(maskmend: Maskmend, toys: Any, a_run: Path, tmp
     assert not (tmp_path / "OUT").exists()
 
 
+def test_predict_into_a_data_set_replaces_none_of_its_masks(
+    maskmend: Maskmend, dataset: Path, trained: Path, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in sorted(dataset.rglob("*")) if path.is_file()}
+    for folder in ("labelsTr", "imagesTr", "."):
+        result = maskmend("predict", trained, dataset / "imagesTr", "-o", dataset / folder)
+        assert result.exit_code == 2
+        assert "choose another folder with -o" in result.stderr
+    assert before == {path: path.read_bytes() for path in sorted(dataset.rglob("*")) if path.is_file()}
+
+
 def test_predict_images_that_are_not_there(maskmend: Maskmend, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("nothing")

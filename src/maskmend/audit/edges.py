@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..functional.edges import Offset, offsets, profile, thickness, verdict, window
+from ..functional.edges import Offset, lost, offsets, profile, thickness, verdict, window
 from .parts import Floats
 
 
@@ -48,6 +48,12 @@ def shared(cases: Sequence[Mapping[int, Profile]], labels: Mapping[str, int]) ->
         if offset := verdict([each.changes for each in having], step):
             found[name] = offset
     return found
+
+
+def doubt(case: Mapping[int, Profile], offsets: Mapping[int, float], dims: int) -> float:
+    """The Dice that a case's mask loses by ending off its image's edge, of several classes the mean, as regret is."""
+    each = [lost(offsets.get(k, 0.0), profile.volume, dims) for k, profile in case.items()]
+    return sum(each) / max(len(each), 1)
 
 
 def off(cases: Mapping[str, Mapping[int, Profile]], labels: Mapping[str, int]) -> dict[str, dict[int, float]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,6 @@ from ..data.dataset import Dataset
 from ..types import IGNORE
 from .anatomy import SMALL, Part, leftward, pairs
 from .checks import NOWHERE, Look, slip, words
-from .edges import off
 from .findings import Words
 from .store import Doubted, length, spoken
 
@@ -44,13 +44,16 @@ SIDEWAYS = 0.5
 """Share of their distance that left and right lie apart sideways, from which their order is told."""
 
 
-def compare(looks: Sequence[Look], dataset: Dataset) -> Found:
-    """The findings of each case: its own, unless most labels have the like, and those that only the others show."""
+def compare(looks: Sequence[Look], dataset: Dataset, ends: Mapping[str, Mapping[int, float]]) -> Found:
+    """The findings of each case: its own, unless most labels have the like, and those that only the others show.
+
+    ends: what ``edges.off`` tells of these looks.
+    """
     found: Found = defaultdict(list)
     sound = [look for look in looks if not look.broken]
     names = {value: name for name, value in dataset.labels.items() if value}
-    edges = _off_edges(sound, dataset)
-    for case, doubted in (*_own(sound), *_twice(looks), *_presence(sound, names), *_sides(sound, dataset), *edges):
+    by_case = (_own(sound), _twice(looks), _presence(sound, names), _sides(sound, dataset), _ends(sound, dataset, ends))
+    for case, doubted in chain.from_iterable(by_case):
         found[case].append(doubted)
     for k in names:
         having = [(look, words(dataset, look.geometry)) for look in sound if k in look.shapes]
@@ -206,11 +209,10 @@ def _border(having: Having, k: int) -> Each:
             yield look.case, Doubted("border", k, NOWHERE, 0.3, text)
 
 
-def _off_edges(sound: Sequence[Look], dataset: Dataset) -> Each:
+def _ends(sound: Sequence[Look], dataset: Dataset, ends: Mapping[str, Mapping[int, float]]) -> Each:
     """Masks that do not end at the edge in their image, as most of the others do."""
-    found = off({look.case: look.edges for look in sound}, dataset.labels)
     for look in sound:
-        for k, offset in found.get(look.case, {}).items():
+        for k, offset in ends.get(look.case, {}).items():
             said, side = words(dataset, look.geometry), "beyond" if offset > 0 else "before"
             text = f"{said.name(k)} ends about {length(abs(offset), said.known)} {side} the edge in the image."
             yield look.case, Doubted("edge", k, NOWHERE, EDGES, text, depth_mm=abs(offset))

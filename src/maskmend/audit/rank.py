@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -51,6 +51,11 @@ class Judged:
     wrong: Wrong | None = None
 
 
+def with_edges(doubt: Any, lost: Any) -> Any:
+    """The doubt of a mask, and what it loses in Dice by ending off the edge in its image; of one case or (N,)."""
+    return doubt + (1 - doubt) * (1 - (1 - lost) ** SHOWN)
+
+
 def suspicion(found: Sequence[Doubted | Finding]) -> float:
     """How sure the checks of a label are that something is wrong with it, in [0, 1]: the surest of them."""
     return max((each.confidence for each in found if each.source == "check"), default=0.0)
@@ -85,9 +90,8 @@ def ordered(
     """
     checks = {case: suspicion(found[case]) for case in cases}
     broken = {case for case in cases if any(f.kind == "file" and f.confidence == 1 for f in found[case])}
-    shown = {case: 1 - (1 - lost) ** SHOWN for case, lost in (edges or {}).items()}
     doubt = {
-        case: each.doubt + (1 - each.doubt) * shown.get(case, 0.0)
+        case: with_edges(each.doubt, (edges or {}).get(case, 0.0))
         if (each := judged.get(case))
         else (None if judged else checks[case])
         for case in cases

@@ -22,12 +22,11 @@ from ..data.dataset import Case, Dataset
 from ..data.geometry import Geometry
 from ..data.scratch import scratch
 from ..functional import doubt as doubts
-from ..functional.edges import Offset, lost
+from ..functional.edges import Offset
 from ..metrics import dice, mean_sd, overlap
 from ..progress import track
-from . import rank, store, tau
+from . import edges, rank, store, tau
 from .checks import Look, look_at, read_given, whole_class
-from .edges import off, shared
 from .findings import by_model
 from .parts import around, mask_of
 from .population import compare
@@ -39,7 +38,7 @@ from .suggest import joined
 
 Array = NDArray[Any]
 SCORES = ("regret", "margin", "softmin", "cross_entropy", "certainty")
-"""Of ``functional.doubt``. The margin times cleanlab's softmin ranked best."""
+"""Of ``functional.doubt``, in audit.csv."""
 NOTHING = 0.01
 """Probability of anything but background that is none."""
 
@@ -80,12 +79,13 @@ def audit(asked: Asked) -> Audit:
     """
     start, made = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     cases = [case for case in asked.dataset.train if case.name in asked.looks]
-    checked = compare(list(asked.looks.values()), asked.dataset) if asked.checks else {}
+    looks, labels = asked.looks, asked.dataset.labels
+    ends = edges.off({case: look.edges for case, look in looks.items()}, labels) if asked.checks else {}
+    offsets = edges.shared([look.edges for look in looks.values()], labels) if asked.checks else {}
+    checked = compare(list(looks.values()), asked.dataset, ends) if asked.checks else {}
     about = _about(asked, made)
     found: dict[str, tuple[Finding, ...]] = {}
     judged: dict[str, Judged] = {}
-    ends = off({case: look.edges for case, look in asked.looks.items()}, asked.dataset.labels) if asked.checks else {}
-    offsets = shared([look.edges for look in asked.looks.values()], asked.dataset.labels) if asked.checks else {}
     with scratch(asked.folder / "cases") as new:
         for case in track(cases, "Judging" if asked.judge else "Writing"):
             look = asked.looks[case.name]
@@ -97,23 +97,14 @@ def audit(asked: Asked) -> Audit:
             if case.name not in asked.frozen:
                 _take(new, asked.folder, case.name, about.file_ending)
     kind = asked.judge.kind if asked.judge else ""
-    rows = rank.ordered([case.name for case in cases], judged, found, kind, asked.reviewed, _by_edges(asked, ends))
+    lost = {case: edges.doubt(looks[case].edges, each, len(looks[case].shape)) for case, each in ends.items()}
+    rows = rank.ordered([case.name for case in cases], judged, found, kind, asked.reviewed, lost)
     whole = _whole(asked, rows, judged, offsets, ends) | {"seconds": round(time.monotonic() - start, 2)}
     done = Audit(asked.folder, about.model_copy(update=whole), tuple(rows))
     store.write_rows(done.folder, rows)
     store.write_about(done.folder, done.about)
     write_report(done)
     return done
-
-
-def _by_edges(asked: Asked, found: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
-    """The Dice that masks lose which end off the edge in their image; of several classes the mean, as regret is."""
-    said = {}
-    for case, offsets in found.items():
-        look = asked.looks[case]
-        each = [lost(offset, look.edges[k].volume, len(look.shape)) for k, offset in offsets.items()]
-        said[case] = sum(each) / max(len(look.edges), 1)
-    return said
 
 
 def _about(asked: Asked, made: str) -> About:
@@ -196,7 +187,7 @@ def judge(
         found = doubts.voxels(p[:, :, part], y[:, part], torch.tensor([scores["margin"]]))
         doubt[box][part] = np.rint(255 * found[0].numpy())
     verdict = Judged(
-        doubt=scores["margin"] * scores["softmin"],
+        doubt=doubts.ranking(scores["margin"], scores["softmin"]),
         regret=scores["regret"],
         certainty=scores["certainty"],
         dice=mean_sd(agreement)[0] if agreement else 1.0,

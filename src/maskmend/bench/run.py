@@ -30,7 +30,7 @@ from ..methods import Method
 from ..networks import total_stride
 from ..runs.execute import reason
 from ..runs.folder import build_method, check_size, write_run
-from ..runs.train import make_fit
+from ..runs.train import make_fit, warn
 from ..texts import read_rows
 from .keys import Run
 from .measure import Passes, Stopwatch, check_slices, of_labels, of_prediction, write_measured
@@ -111,6 +111,7 @@ def _fit(run: Run, world: World) -> tuple[Fit, Validation]:
     cache, store = Cache(default_cache()), RefinedStore(run.folder / "refined")
     sets = [CaseSet(train, given, plan, cache, model.maps, store, world), CaseSet(test, true, plan, cache, world=world)]
     model.check(sets[0])
+    warn(model.assumptions(sets[0]), sets[0])
     plan = sets[0].plan  # with what its masks settled
     write_run(run.folder, run.config, plan)
     fit = make_fit(run.config, model, sets, plan, run.folder, world, resume=True)

@@ -142,6 +142,12 @@ def _weighed(prob: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     return (lost * weights).flatten(1).sum(1), weights.flatten(1).sum(1)
 
 
+def ranking(margin: Any, softmin: Any) -> Any:
+    """The doubt that cases are ranked by, in [0, 1], of one case or (N,), numbers or tensors: what the given classes
+    lack to the most probable ones, weighed by the worst voxels. It ranked best of what was tried."""
+    return margin * softmin
+
+
 def num_pixel_issues(prob: Tensor, label: Tensor, limit: Tensor | None = None) -> Tensor:
     """cleanlab's other score of an image, turned round, (N,): the share of its annotated voxels that confident learning
     over all cases calls wrong (``cleanlab.segmentation.rank``, 2.9).

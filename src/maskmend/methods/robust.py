@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import repeat
 from typing import Annotated
 
@@ -51,18 +52,16 @@ class Robust(Method):
     def __init__(self, build: Build, config: Config) -> None:
         super().__init__()
         self.net1, self.net2, self.config = build(), build(), config
-        self.looked, self.trusted, self.skill = 0, False, 0.0
         self.sentences: list[str] = []
         self.offset = torch.zeros(0, 0)  # by how many pixels the mask of a class is too wide, (K, N)
+        self.skill: Tensor
+        self.register_buffer("skill", torch.tensor(0.0))  # Dice with clean masks, at the look before
 
     def get_extra_state(self) -> Tensor:
-        about = [self.looked, self.trusted, self.skill, len(self.offset)]
-        return torch.cat((torch.tensor(about, dtype=torch.float64), self.offset.flatten().double()))
+        return self.offset
 
     def set_extra_state(self, state: Tensor) -> None:
-        looked, trusted, self.skill, classes = state[:4].tolist()
-        self.looked, self.trusted = int(looked), bool(trusted)
-        self.offset = state[4:].float().reshape(int(classes), -1) if classes else torch.zeros(0, 0)
+        self.offset = state.cpu()
 
     @property
     def nets(self) -> tuple[nn.Module, nn.Module]:
@@ -71,24 +70,28 @@ class Robust(Method):
     # --- learning -----------------------------------------------------------------------------------------------------
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
-        label = self.believed(batch)
-        losses = [loss(net, batch.image, label, self.learns(batch, half)) for half, net in enumerate(self.nets)]
+        label = self.believed(batch, at)
+        losses = [loss(net, batch.image, label, self.learns(batch, at, half)) for half, net in enumerate(self.nets)]
         update(losses[0] + losses[1])
         return {"loss": (losses[0] + losses[1]) / 2}
 
-    def learns(self, batch: Batch, half: int) -> Tensor:
+    def looked(self, at: Progress) -> int:
+        """The looks that were taken until the end of ``begin_epoch``; none before the second epoch."""
+        return sum(at.epoch >= max(1, round(share * at.epochs)) for share in self.config.looks)
+
+    def learns(self, batch: Batch, at: Progress, half: int) -> Tensor:
         """The rows that a network learns from, (B,) bool. Until the first look its half; then every row, but of clean
         cases its half, by which it is judged, until the last look."""
         clean, own = batch.trust == Trust.CLEAN, side(batch.index) == half
-        if self.looked == len(self.config.looks):
+        if self.looked(at) == len(self.config.looks):
             return torch.ones_like(own)
-        return own | ~clean if self.looked else own
+        return own | ~clean if self.looked(at) else own
 
-    def believed(self, batch: Batch) -> Tensor:
+    def believed(self, batch: Batch, at: Progress) -> Tensor:
         """The labels (B, *S) as mended so far. Before that, where a mask ends off its image's edge, the strip between
         both teaches nothing, twice as wide."""
         label = batch.maps["refined"]
-        for k in self.off() if not self.looked else ():
+        for k in () if self.looked(at) else self.off():
             offset, depth = self.offset[k].to(label.device)[batch.index], batch.maps["distance"].float()
             own = batch.label == torch.where(offset > 0, k, 0).view(-1, *[1] * (depth.ndim - 1))
             inside = torch.where(own, depth, torch.nan).flatten(1).nanquantile(1 - self.config.core, 1).nan_to_num()
@@ -105,15 +108,12 @@ class Robust(Method):
     def begin_epoch(self, at: Progress, train: TrainSet) -> Logs:
         """At first, see what clean masks and edges can tell; at each look, redraw what is clearly doubted."""
         if at.epoch == 0:
-            self.trusted = int((train.trust == Trust.CLEAN).sum()) >= ENOUGH
             wanted = self.config.edges and self.config.looks
             self.offset = ends(train) if wanted else torch.zeros(0, 0)
             self.sentences = self.at_first(train)
-            return {"off_edges": self.offset.any(0).float().mean()} if len(self.offset) else {"off_edges": 0.0}
-        due = sum(at.epoch >= max(1, round(share * at.epochs)) for share in self.config.looks)
-        if due <= self.looked:
+            return {"off_edges": self.offset.any(0).float().mean() if len(self.offset) else 0.0}
+        if self.looked(at) == self.looked(replace(at, epoch=at.epoch - 1)):
             return {}
-        self.looked = due
         redrawn, lack = self.doubted(train)
         if redrawn is None:
             self.sentences = ["The networks draw the clean masks worse than before: nothing is redrawn anew."]
@@ -134,7 +134,8 @@ class Robust(Method):
 
     def at_first(self, train: TrainSet) -> list[str]:
         """What is known before the first step, as a person is told."""
-        said = [f"{int((train.trust == Trust.CLEAN).sum())} clean masks tell how much doubt is usual."] * self.trusted
+        clean = int((train.trust == Trust.CLEAN).sum())
+        said = [f"{clean} clean masks tell how much doubt is usual."] * (clean >= ENOUGH)
         for k in self.off():
             pixels = self.offset[k][self.offset[k] != 0]
             sides = [side for side, there in (("wide", (pixels > 0).any()), ("tight", (pixels < 0).any())) if there]
@@ -158,24 +159,27 @@ class Robust(Method):
 
     def doubted(self, train: TrainSet) -> tuple[Tensor | None, Tensor]:
         """The cases whose masks are redrawn as a whole, (N,) bool: the given ones are doubted more than is usual, and
-        than the networks doubt their own. And what these expect their own to lack, in Dice by class, (N, K), of the
-        background nothing. None: judges that draw clean masks worse than those of the look before have no say."""
-        index, seen = [], []
+        than the networks doubt their own. And what these expect their own to lack, in Dice by class, (N, K - 1).
+
+        None: judges that draw clean masks worse than those of the look before have no say.
+        """
+        index: list[Tensor] = []
+        seen: dict[str, list[Tensor]] = {"regret": [], "agreement": [], "lack": []}
         for batch, prob in self.judged(train):
-            agreement = 1 - dice_by_class(one_hot(most_likely(prob), prob.shape[1]), batch.label)
-            lack = 1 - doubt.soft_dice(prob, doubt.predicted(prob, batch.label))
-            values = torch.stack((doubt.regret(prob, batch.label), agreement, torch.zeros_like(agreement)), 1)
-            seen.append(torch.cat((values, lack), 1).cpu())
             index.append(batch.index.cpu())
-        found = train.gather(torch.cat(index), torch.cat(seen))
-        regret, agreement, lack = found[:, 0], found[:, 1], found[:, 2:]
+            seen["regret"].append(doubt.regret(prob, batch.label).cpu())
+            seen["lack"].append(1 - doubt.soft_dice(prob, doubt.predicted(prob, batch.label)).cpu())
+            seen["agreement"].append(1 - dice_by_class(one_hot(most_likely(prob), prob.shape[1]), batch.label).cpu())
+        found = {name: train.gather(torch.cat(index), torch.cat(parts)) for name, parts in seen.items()}
         clean, noisy = (train.trust == kind for kind in (Trust.CLEAN, Trust.NOISY))
-        cut = doubt.usual(regret[noisy].numpy())
-        if self.trusted:
-            if (skill := float(agreement[clean].mean())) < self.skill:
-                return None, lack
-            self.skill, cut = skill, float(regret[clean].quantile(1 - self.config.usual))
-        return noisy & doubt.redraw(regret, 1 - lack[:, 1:].mean(1), cut), lack
+        cut = doubt.usual(found["regret"][noisy].numpy())
+        if int(clean.sum()) >= ENOUGH:
+            skill = found["agreement"][clean].mean()
+            if skill < self.skill.cpu():
+                return None, found["lack"]
+            self.skill.copy_(skill)
+            cut = float(found["regret"][clean].quantile(1 - self.config.usual))
+        return noisy & doubt.redraw(found["regret"], 1 - found["lack"].mean(1), cut), found["lack"]
 
     def levels(self, train: TrainSet) -> dict[int, float]:
         """Of classes that have masks off their edges: the log-odds above which they end best where images change."""
@@ -206,7 +210,7 @@ class Robust(Method):
             lost = map(
                 edges.lost, self.offset[k].tolist(), (sizes[:, k] * math.prod(train.steps)).tolist(), repeat(dims)
             )
-            found[k] &= (self.offset[k] != 0) & (torch.tensor([*lost]) > doubt.AGAIN * lack[:, k])
+            found[k] &= (self.offset[k] != 0) & (torch.tensor([*lost]) > doubt.AGAIN * lack[:, k - 1])
         return found
 
     def predict(self, image: Tensor) -> Tensor:

@@ -20,12 +20,12 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from ..errors import InputError
 from ..texts import shown
-from .waiting import Waiting
+from .waiting import Named, Waiting
 
 EngineName = Literal["local", "ray", "slurm"]
 
 
-class Task(Protocol):
+class Task(Named, Protocol):
     """What can be run anywhere: a frozen dataclass that can be pickled.
 
     key: no other task has it. name: as a person calls it. folder: where it writes, log.txt among it. out: of all tasks.
@@ -38,12 +38,6 @@ class Task(Protocol):
     def device(self) -> str: ...
     @property
     def threads(self) -> int | None: ...
-    @property
-    def key(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def folder(self) -> Path: ...
     @property
     def out(self) -> Path: ...
 

@@ -105,7 +105,7 @@ def output_of(path: Path) -> Path:
     for file, what, known in ((path, "summary", _is_summary), (path.with_name(TABLE), "table", _is_table)):
         if os.path.lexists(file) and not known(file):
             raise InputError(f"{file} is there, and is no {what} of an evaluation; choose another place with -o.")
-    if any(map(_of_dataset, (Path(os.path.abspath(path.parent)), path.parent.resolve()))):
+    if of_dataset(path.parent):
         raise InputError(
             f"{path.parent} belongs to a data set, where no scores are written; name the predictions first and the "
             "true masks second, or choose another place with -o."
@@ -113,10 +113,14 @@ def output_of(path: Path) -> Path:
     return path
 
 
-def _of_dataset(folder: Path) -> bool:
-    """Whether a folder is a data set, or its images or masks; one of predictions may hold a dataset.json, too."""
-    root = (folder / HEADER).exists() and ((folder / "imagesTr").is_dir() or (folder / "labelsTr").is_dir())
-    return root or (folder.name.startswith(("labels", "images")) and (folder.parent / HEADER).exists())
+def of_dataset(folder: Path) -> bool:
+    """Whether a folder is a data set, or its images or masks, as it is named or where links lead; one of predictions
+    may hold a dataset.json, too."""
+    for place in (Path(os.path.abspath(folder)), folder.resolve()):
+        root = (place / HEADER).exists() and ((place / "imagesTr").is_dir() or (place / "labelsTr").is_dir())
+        if root or (place.name.startswith(("labels", "images")) and (place.parent / HEADER).exists()):
+            return True
+    return False
 
 
 def _is_summary(path: Path) -> bool:

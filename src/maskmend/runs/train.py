@@ -65,22 +65,11 @@ def train(
     fast_dev_run: bool = False,
     searching: bool = False,
 ) -> RunSummary:
-    """Train one method on an nnU-Net raw data set.
-
-    Args:
-        dataset: folder with dataset.json, imagesTr, labelsTr.
-        output: the run folder to make: config.yaml, plan.json, events.jsonl, last.ckpt, best.ckpt, cases.csv, refined/.
-        method: a name that ``maskmend methods`` lists, or an importable module; by default the config's, or robust.
-        config: YAML file of settings.
-        overrides: words such as "method.tau=0.06", stronger than the file.
-        resume: continue a stopped run in ``output``, with its own settings.
-        device: auto, cpu or cuda.
-        fast_dev_run: two steps and a validation of two cases, to see that everything fits.
-        searching: let the method log its search criterion, for ``search``.
+    """What ``maskmend.train`` does once no audit is to be asked, with its arguments. searching: let the method log its
+    search criterion, for ``search``.
 
     Raises:
-        InputError: anything about the data or the settings that would spoil the run, before any training starts; or
-            another process is at work in ``output``.
+        InputError: as it does.
     """
     dataset, output = Path(dataset), Path(output)
     check_folder(output)
@@ -242,6 +231,11 @@ def _check_training(run: RunConfig, dataset: Path, model: Method, training: Case
         model.check(training)
     except InputError as error:
         raise InputError(f"{dataset}: {error}") from None
-    for sentence in (*(f"{each}." for each in removed.values()), *model.assumptions(training)):
-        if training.world.rank == 0:
-            warnings.warn(sentence, stacklevel=2)
+    warn([f"{each}." for each in removed.values()], training)
+    warn(model.assumptions(training), training)
+
+
+def warn(sentences: Sequence[str], training: CaseSet) -> None:
+    """Tell them, once for all ranks."""
+    for sentence in sentences if training.world.rank == 0 else ():
+        warnings.warn(sentence, stacklevel=3)

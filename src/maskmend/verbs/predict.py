@@ -12,6 +12,7 @@ from ..engine.world import launch
 from ..errors import InputError
 from ..infer.predict import predict_files
 from ..runs.folder import check_folder, load_run
+from ..runs.masks import of_dataset
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,16 @@ def predict(
         device: auto, cpu or cuda.
 
     Raises:
-        InputError: no run, no images, a damaged checkpoint or a full disk. What goes wrong with one image is a failure
-            of that case alone.
+        InputError: no run, no images, a folder of a data set for the masks, a damaged checkpoint or a full disk. What
+            goes wrong with one image is a failure of that case alone.
     """
     folder = Path(images) if Path(images).is_dir() else Path(images).parent
     if Path(output).resolve() == folder.resolve():
         raise InputError(f"{output} holds the images, which masks would mix with; choose another folder with -o.")
+    if of_dataset(Path(output)):
+        raise InputError(
+            f"{output} belongs to a data set, whose masks are never replaced; choose another folder with -o."
+        )
     check_folder(Path(output))
     world = launch(device)
     method, plan, settings = load_run(Path(run), checkpoint, world.device)

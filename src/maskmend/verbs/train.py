@@ -35,7 +35,8 @@ def train(
     Args:
         dataset: folder with dataset.json, imagesTr, labelsTr.
         output: the run folder to make: config.yaml, plan.json, events.jsonl, last.ckpt, best.ckpt, cases.csv, refined/.
-        method: a name that ``maskmend methods`` lists, or an importable module; by default the config's.
+        method: a name that ``maskmend methods`` lists, or an importable module; by default the config's, or
+            ``maskmend.methods.DEFAULT``.
         config: YAML file of settings.
         overrides: words such as "method.tau=0.06", stronger than the file.
         audit: an audit of ``dataset``, which tells a method that has one the share of wrong pixels, ``method.tau``.
