@@ -6,10 +6,10 @@
 IMAGES is as for ``audit.py``, which spoils the masks in the same ways. A cell is a data set, a noise, a seed and a way
 of using the masks; each ends with plain training on what it left, for equal steps, and Dice on true test masks.
 ``loop-doubt-10``: audit --cross 2, a simulated person reviews 10 % of the masks, those most doubtful, audit --again,
-mend --accept automatic. ``loop-regret-10``: she takes those of most regret; ``loop-random-10``: at random. Other uses of
-the same reviewed masks: training on them only (``alone``), putting them in with the rest (``put``), or as the clean
-masks of ``alc``, ``mtcl``, ``mlb_seg``. Nobody reviews anything with ``robust``, the default method, and ``two``, plain
-training of two networks.
+mend --accept automatic. ``loop-regret-10``: she takes those of most regret; ``loop-random-10``: at random. Other uses
+of the same reviewed masks: training on them only (``alone``), putting them in with the rest (``put``), or as the clean
+masks of ``alc``, ``mtcl``, ``mlb_seg``. Nobody reviews anything with ``robust``, the default method, and ``two``, which
+is plain training of two networks.
 """
 
 from __future__ import annotations
