@@ -214,4 +214,4 @@ def test_the_same_image_twice(tmp_path: Path) -> None:
     assert set(found_now) == {"c00", "c01"}
     assert "the same mask" in found_now["c00"][0].text
     apart: list[Look] = [replace(looks[0], files=("x", *looks[0].files[1:])), *looks[1:]]
-    assert "another mask" in compare(apart, data)["c00"][0].text
+    assert "another mask" in compare(apart, data, {})["c00"][0].text
