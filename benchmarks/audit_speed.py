@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+from maskmend.audit.edges import off
 from maskmend.audit.population import compare
 from maskmend.audit.run import look_over
 from maskmend.data.dataset import open_dataset, write_dataset
@@ -139,7 +140,8 @@ def check(root: Path) -> None:
     dataset = open_dataset(root)
     start = time.perf_counter()
     looks = list(look_over(dataset).values())
-    found = compare(looks, dataset)
+    ends = off({look.case: look.edges for look in looks}, dataset.labels)
+    found = compare(looks, dataset, ends)
     seconds = time.perf_counter() - start
     every = [(look.case, each) for look in looks for each in (*look.broken, *found.get(look.case, ()))]
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(each.kind for _, each in every).most_common())
