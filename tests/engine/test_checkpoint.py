@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -50,6 +51,61 @@ def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
     latest = checkpoint.load_latest(path, "supervised")
     assert latest is not None
     assert latest["done"] == 1
+
+
+def test_the_best_takes_no_room_of_its_own_while_it_is_the_last(tmp_path: Path) -> None:
+    last, best = tmp_path / "last.ckpt", tmp_path / "best.ckpt"
+    checkpoint.save(last, state(1), best)
+    assert best.samefile(last)
+    checkpoint.save(last, state(2))
+    assert best.samefile(checkpoint.previous(last))
+    checkpoint.save(last, state(3))
+    assert [checkpoint.load(path, "supervised")["done"] for path in (last, best)] == [3, 1]
+    checkpoint.save(last, state(4), best)
+    assert best.samefile(last)
+    assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt", "last.previous.ckpt", "best.ckpt"}
+
+
+def test_the_best_is_a_copy_where_the_disk_has_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_link(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", no_link)
+    last, best = tmp_path / "last.ckpt", tmp_path / "best.ckpt"
+    for done in (1, 2):
+        checkpoint.save(last, state(done), best)
+        assert not best.samefile(last)
+        assert checkpoint.load(best, "supervised")["done"] == done
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_a_kill_at_any_moment_leaves_the_best_and_a_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    last, best = tmp_path / "last.ckpt", tmp_path / "best.ckpt"
+    checkpoint.save(last, state(1), best)
+    left = iter(range(step))
+
+    def until_killed(change: Callable[..., object]) -> Callable[..., object]:
+        def changed(*paths: Path) -> object:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return change(*paths)
+
+        return changed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", until_killed(os.link))
+        patch.setattr(Path, "replace", until_killed(Path.replace))
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.save(last, state(2), best)
+    latest = checkpoint.load_latest(last, "supervised")
+    assert latest is not None
+    assert latest["done"] == 1
+    assert checkpoint.load(best, "supervised")["done"] == (1 if step < 2 else 2)
+    checkpoint.save(last, state(2), best)
+    assert checkpoint.load(last, "supervised")["done"] == 2
+    assert best.samefile(last)
 
 
 def test_nothing_there_is_a_fresh_start(tmp_path: Path) -> None:

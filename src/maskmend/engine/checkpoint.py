@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,8 +33,10 @@ PARTS: Mapping[str, Callable[[Any], bool]] = {
 """What a checkpoint holds besides its format and the method's name."""
 
 
-def save(path: Path, state: State) -> None:
+def save(path: Path, state: State, *also: Path) -> None:
     """Write ``state`` to ``path``; at every moment ``path`` or the one before it, ``previous(path)``, is whole.
+
+    also: other names that the same content gets, beside ``path`` and before it. Each is whole at every moment.
 
     Raises:
         InputError: the disk is full.
@@ -44,6 +47,8 @@ def save(path: Path, state: State) -> None:
             torch.save({"format": FORMAT, **state}, file)
             file.flush()
             os.fsync(file.fileno())
+        for name in also:
+            _link(part, name)
     except (OSError, RuntimeError) as error:  # torch.save turns the one into the other
         part.unlink(missing_ok=True)
         if (full := full_disk(error)) is None:
@@ -52,6 +57,20 @@ def save(path: Path, state: State) -> None:
     if path.exists():
         path.replace(previous(path))
     part.replace(path)
+
+
+def _link(path: Path, name: Path) -> None:
+    """Make ``name`` a second name of the file at ``path``, or of a copy where the disk has no such thing."""
+    part = name.with_name(name.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(path, part)
+    except OSError:
+        shutil.copyfile(path, part)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+    part.replace(name)
+    part.unlink(missing_ok=True)  # it is still there where ``name`` was the same file before
 
 
 def previous(path: Path) -> Path:

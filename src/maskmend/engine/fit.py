@@ -247,7 +247,8 @@ class Fit:
         if better or self.validate is None or not self.best_path.exists():
             self.best = max(self.best, self.scores.get("dice", -math.inf))
             self._save(self.best_path)
-        self._save()
+        else:
+            self._save()
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == torch.float32:
@@ -258,8 +259,8 @@ class Fit:
         if self.log is not None:
             self.log.log(kind, step, values, **more)
 
-    def _save(self, path: Path | None = None) -> None:
-        """A step count and tensors; no random state, because there is none."""
+    def _save(self, *also: Path) -> None:
+        """A step count and tensors; no random state, because there is none. also: other names of the same file."""
         if self.world.leads:
             state = {
                 "method_name": self.name,
@@ -270,11 +271,10 @@ class Fit:
                 "best": self.best,
                 "scores": self.scores,
             }
-            checkpoint.save(path or self.last, state)
-            if path is None:
-                now = self.data.state_dict()["generation"]
-                self.data.prune({self.kept, now})
-                self.kept = now
+            checkpoint.save(self.last, state, *also)
+            now = self.data.state_dict()["generation"]
+            self.data.prune({self.kept, now})
+            self.kept = now
 
     def _restore(self, state: checkpoint.State) -> None:
         checkpoint.restore(self.method, state, self.last)
