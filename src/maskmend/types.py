@@ -14,7 +14,15 @@ from torch import Tensor
 IGNORE = -1
 """Label value of a pixel nobody annotated."""
 
+Region = int | tuple[int, ...]
+"""What is scored as one: a label value, or the values that one of nnU-Net's regions unites."""
+
 Logs = dict[str, float | Tensor]
+
+
+def members(region: Region) -> tuple[int, ...]:
+    """The label values in it."""
+    return region if isinstance(region, tuple) else (region,)
 
 
 class Config(BaseModel):

@@ -153,7 +153,7 @@ def test_supervision(tmp_path: Path) -> None:
     [
         ({"channel_names": None}, "lacks channel_names"),
         ({"labels": None}, "lacks labels"),
-        ({"labels": {"background": 0, "whole": [1, 2]}}, "whole is a region .* not supported"),
+        ({"labels": {"background": 0, "whole": [1, 2]}}, "has 1 region and the regions_class_order None"),
         ({"labels": {"background": 0, "lesion": 2}}, r"values \[0, 2\]; number them"),
         ({"labels": {"background": 0, "lesion": 1, "ignore": 3}}, "ignore the value 3; it must be .* 2"),
         ({"labels": {"background": 0, "lesion": "one"}}, "the value 'one'"),

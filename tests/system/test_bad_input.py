@@ -128,7 +128,7 @@ def a_rater_of_no_case(root: Path) -> None:
 SPOILT_DATA = [
     (no_description, ("dataset.json is missing", "maskmend prepare")),
     (not_json, ("dataset.json", "JSON", "write it as")),
-    (regions, ("dataset.json", "whole", "[1, 2]", "plain labels")),
+    (regions, ("dataset.json", "2 regions", "regions_class_order None", "in the order whole, core")),
     (no_images, ("imagesTr holds no image", "add them")),
     (other_shape, ("labelsTr/case03.png", "(16, 16)", "(32, 32)", "one grid")),
     (grey_mask, ("labelsTr/case03.png", "255", "maskmend prepare")),

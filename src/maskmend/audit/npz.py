@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.formats import first_line
+from ..data.layout import parse_labels, read_json_object
 from ..errors import InputError
 from ..functional.doubt import planes
-from ..texts import read_object
+from ..types import members
 
 Array = NDArray[Any]
 
@@ -26,37 +27,34 @@ TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
-class Region:
+class Row:
     """One row of a network with regions: the label values it holds together, and the one that it is drawn as."""
 
     members: tuple[int, ...]
     value: int
 
 
-Regions = tuple[Region, ...]
+Regions = tuple[Row, ...]
 
 
 def read_regions(path: Path, classes: int) -> Regions | None:
     """The regions that nnU-Net's ``dataset.json`` declares, in the order of the rows; None without such.
 
-    Raises InputError where regions_class_order does not fit them, or a value is none of ``classes``.
+    Raises InputError where it is wrong (``layout.parse_labels``), or has more than ``classes``.
     """
     if not path.is_file():
         return None
-    content = read_object(path)
-    labels = content.get("labels") or {}
-    given = [value for name, value in labels.items() if name != "ignore" and value not in (0, [0])]
-    if not any(isinstance(value, list) and len(value) > 1 for value in given):
+    content = read_json_object(path)
+    labels = parse_labels(content, path)
+    if not labels.regions:
         return None
-    members = [tuple(value) if isinstance(value, list) else (value,) for value in given]
-    order = content.get("regions_class_order") or []
-    known = all(type(v) is int and 0 <= v < classes for values in (*members, order) for v in values)
-    if len(order) != len(members) or not known:
+    if len(labels.values) > classes:
         raise InputError(
-            f"{path} has {len(members)} regions and the regions_class_order {order}; name a value from 0 to "
-            f"{classes - 1} for each."
+            f"{path} has the label values 0 to {len(labels.values) - 1} in its regions, but the data set {classes} "
+            "classes; give the training of this data set."
         )
-    return tuple(Region(values, value) for values, value in zip(members, order, strict=True))
+    drawn = zip(labels.regions.values(), content["regions_class_order"], strict=True)
+    return tuple(Row(members(region), value) for region, value in drawn)
 
 
 def header(path: Path) -> tuple[int, ...]:

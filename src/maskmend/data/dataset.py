@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import InputError
 from ..progress import track
 from ..texts import LONGEST, shown
-from ..types import IGNORE, Trust
+from ..types import IGNORE, Region, Trust
 from .align import aligned, apart
 from .clutter import is_clutter
 from .formats import ENDINGS, Array, Picture, read_image, read_label, write_json
@@ -49,7 +49,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Dataset:
-    """An opened data set. ``labels``: name -> value, background first, without the ignore label; values are 0..K-1."""
+    """An opened data set. ``labels``: name -> value, background first, without the ignore label; values are 0..K-1.
+    ``regions``: what nnU-Net is to find instead of the classes, if it says so (``layout.Labels``)."""
 
     root: Path
     channel_names: tuple[str, ...]
@@ -58,6 +59,7 @@ class Dataset:
     file_ending: str
     train: tuple[Case, ...]
     test: tuple[Case, ...]
+    regions: dict[str, Region] = field(default_factory=dict)
 
     @property
     def classes(self) -> int:
@@ -93,11 +95,12 @@ def open_dataset(root: Path, *, images: bool = True) -> Dataset:
     return Dataset(
         root=root,
         channel_names=header.channel_names,
-        labels=header.labels,
-        ignore=header.ignore,
+        labels=header.labels.values,
+        ignore=header.labels.ignore,
         file_ending=header.file_ending,
         train=_rated(root, _trusted(root, train)),
         test=tuple(test),
+        regions=header.labels.regions,
     )
 
 

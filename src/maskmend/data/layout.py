@@ -7,14 +7,14 @@ import os
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import InputError
 from ..texts import case_name, read_object, read_rows, shown
-from ..types import Trust
+from ..types import Region, Trust, members
 from .formats import ENDINGS, LOSSY
 
 NUMBER = re.compile("[0-9]{1,9}")
@@ -22,12 +22,24 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Labels:
+    """What dataset.json says of labels.
+
+    values: name -> value of each class, from background 0. ignore: the value of what nobody annotated, if there is one.
+    regions: name -> value or values, of all that nnU-Net is to find, in its order; empty where no label is a region.
+    """
+
+    values: dict[str, int]
+    ignore: int | None = None
+    regions: dict[str, Region] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Header:
     """dataset.json, understood. ``explicit`` is its ``dataset`` key, the paths of each case, if it has one."""
 
     channel_names: tuple[str, ...]
-    labels: dict[str, int]
-    ignore: int | None
+    labels: Labels
     file_ending: str
     num_training: int | None
     explicit: dict[str, Any] | None
@@ -45,7 +57,7 @@ def read_header(root: Path) -> Header:
             f"{root} has the layout of the Medical Segmentation Decathlon; convert it with `maskmend prepare`."
         )
     channel_names = parse_channels(content.get("channel_names", content.get("modality")), path)
-    labels, ignore = parse_labels(content.get("labels"), path)
+    labels = parse_labels(content, path)
     number, explicit = content.get("numTraining"), content.get("dataset")
     if number is not None and (not isinstance(number, int) or isinstance(number, bool)):
         raise InputError(f"{path} says numTraining {shown(number)}; give the number of training cases.")
@@ -53,7 +65,7 @@ def read_header(root: Path) -> Header:
         raise InputError(f'{path}: the key dataset must be {{case: {{"images": [...], "label": ...}}}}; correct it.')
     if explicit is not None:
         explicit = by_case(explicit.items(), path)
-    return Header(channel_names, labels, ignore, _ending(content, path), number, explicit)
+    return Header(channel_names, labels, _ending(content, path), number, explicit)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -97,11 +109,44 @@ def parse_channels(names: object, path: Path) -> tuple[str, ...]:
     return tuple(names[key] for key in sorted(names, key=int))
 
 
-def parse_labels(labels: object, path: Path) -> tuple[dict[str, int], int | None]:
-    """{name: value}, or the older {"value": name} -> names by value from background 0, and the value to ignore.
+def parse_labels(content: Mapping[str, Any], path: Path) -> Labels:
+    """What the keys labels, {name: value}, with regions {name: [value, …]}, or the older {"value": name}, and
+    regions_class_order say.
 
-    Raises InputError where values are not 0, 1, 2, …, the ignore label is not the highest, or a label is a region.
+    Masks hold classes, each value one. Regions unite them, and may overlap. A class that no label has for itself is
+    called by the smallest region that holds it, and its value, such as "tumour 2".
+
+    Raises InputError where values are not 0, 1, 2, …, the ignore label is not the highest, or a region holds it or the
+    background, or is not drawn as one of its values.
     """
+    named = _named(content.get("labels"), path)
+    ignore = named.pop("ignore", None)
+    for name, region in named.items():
+        wrong = {0, *members(-1 if ignore is None else ignore)} & {*members(region)}
+        if wrong and len(members(region)) > 1:
+            what = "background" if 0 in wrong else "ignore label"
+            raise InputError(f"{path}: the region {name} holds {min(wrong)}, the {what}; take it out.")
+    values = _classes(named)
+    every = {value for region in named.values() for value in members(region)}
+    if list(values.values()) != list(range(len(every))) or values.get("background", 0) != 0 or not values:
+        raise InputError(
+            f"{path} declares the label values {shown([*values.values()])}; number them 0 (background), 1, 2, … "
+            "in one run."
+        )
+    if ignore is not None and members(ignore) != (len(values),):
+        raise InputError(
+            f"{path} gives ignore the value {shown(ignore)}; it must be the highest label plus one, {len(values)}."
+        )
+    known = Labels(values, None if ignore is None else len(values))
+    if all(len(members(region)) == 1 for region in named.values()):
+        return known
+    regions = {name: region for name, region in named.items() if members(region) != (0,)}
+    _check_order(content.get("regions_class_order"), regions, path)
+    return replace(known, regions=regions)
+
+
+def _named(labels: object, path: Path) -> dict[str, Region]:
+    """The value or values of each name. Raises InputError where there are none, or they are no whole numbers."""
     if not isinstance(labels, dict) or not labels:
         raise InputError(f'{path} lacks labels; add for example "labels": {{"background": 0, "lesion": 1}}.')
     if all(isinstance(name, str) for name in labels.values()):
@@ -110,28 +155,42 @@ def parse_labels(labels: object, path: Path) -> tuple[dict[str, int], int | None
         if len(set(labels.values())) < len(labels):
             raise InputError(f"{path} gives two labels one name ({shown([*labels.values()])}); rename one.")
         labels = {name: int(key) for key, name in labels.items()}
-    values: dict[str, int] = {}
+    named: dict[str, Region] = {}
     for name, value in labels.items():
-        if isinstance(value, list) and len(value) != 1:
+        values = value if isinstance(value, list) else [value]
+        if not values or any(type(each) is not int for each in values):
             raise InputError(
-                f"{path}: the label {name} is a region {shown(value)}, which is not supported; give plain labels."
+                f"{path} gives the label {name} the value {shown(value)}; give a whole number, or a list of them."
             )
-        value = value[0] if isinstance(value, list) else value
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise InputError(f"{path} gives the label {name} the value {shown(value)}; give a whole number.")
-        values[name] = value
-    ignore = values.pop("ignore", None)
-    values = dict(sorted(values.items(), key=lambda item: item[1]))
-    if list(values.values()) != list(range(len(values))) or values.get("background", 0) != 0 or not values:
+        if len(set(values)) < len(values):
+            raise InputError(f"{path}: the region {name} holds a value twice, {shown(value)}; remove one.")
+        named[name] = tuple(value) if isinstance(value, list) else value
+    return named
+
+
+def _classes(named: Mapping[str, Region]) -> dict[str, int]:
+    """Name -> value of each class, sorted by value."""
+    classes = {name: members(region)[0] for name, region in named.items() if len(members(region)) == 1}
+    for name, region in sorted(named.items(), key=lambda item: len(members(item[1]))):
+        for value in {*members(region)} - {*classes.values()}:
+            classes[f"{name} {value}"] = value
+    return dict(sorted(classes.items(), key=lambda item: item[1]))
+
+
+def _check_order(order: object, regions: Mapping[str, Region], path: Path) -> None:
+    """Raises InputError where regions_class_order does not name one value of each region, in their order."""
+    if not isinstance(order, list) or len(order) != len(regions):
+        count = f"{len(regions)} region{'s' * (len(regions) > 1)}"
         raise InputError(
-            f"{path} declares the label values {shown([*values.values()])}; number them 0 (background), 1, 2, … "
-            "in one run."
+            f"{path} has {count} and the regions_class_order {shown(order)}; give the value that each is drawn as, "
+            f"in the order {', '.join(regions):.200}."
         )
-    if ignore is not None and ignore != len(values):
-        raise InputError(
-            f"{path} gives ignore the value {shown(ignore)}; it must be the highest label plus one, {len(values)}."
-        )
-    return values, ignore
+    for (name, region), value in zip(regions.items(), order, strict=True):
+        if type(value) is not int or value not in members(region):
+            raise InputError(
+                f"{path}: regions_class_order draws the region {name} as {shown(value)}; "
+                f"take one of its values {shown([*members(region)])}."
+            )
 
 
 def _ending(content: dict[str, Any], path: Path) -> str:

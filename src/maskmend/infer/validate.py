@@ -20,6 +20,7 @@ from ..data.trainset import CaseSet
 from ..engine.world import World
 from ..methods import Method
 from ..metrics.overlap import Counts, dice, overlap
+from ..types import Region
 from .predict import PredictConfig, predict_batch
 
 
@@ -28,7 +29,7 @@ class Validation:
     """Dice of every validation case against its given mask, on the training grid; ``cases.csv`` holds the last ones.
 
     The given masks may be wrong too: this ranks checkpoints, it does not say how good a model is. Cases that are slices
-    of ``volumes`` are scored together, a volume at a time.
+    of ``volumes`` are scored together, a volume at a time. The regions that a data set asks for are scored as well.
     """
 
     cases: CaseSet
@@ -38,28 +39,34 @@ class Validation:
     table: Path
     volumes: tuple[Volume, ...] = ()
 
+    @property
+    def labels(self) -> dict[str, Region]:
+        """What is scored, by name: foreground classes, and regions."""
+        return {name: value for name, value in self.plan.labels.items() if value} | self.cases.dataset.regions
+
     def __call__(self, method: Method) -> dict[str, float]:
-        """Mean Dice over cases, as "dice" over all classes and as "dice_<class>"."""
+        """Mean Dice over cases, as "dice" over all classes, or over the regions, and as "dice_<class>"."""
         mine = range(self.world.rank, len(self.cases), self.world.size)
         counts = {i: row for part in self.world.gather_object(self._counts(method, mine)) for i, row in part.items()}
-        names = [name for name, value in self.plan.labels.items() if value != 0]
+        names = list(self.labels)
         rows = self._scores(counts)
         scores = np.array([*rows.values()])
         if self.world.leads:
             self._write(names, rows)
         means = {f"dice_{name}": _mean(column) for name, column in zip(names, scores.T, strict=True)}
-        return {"dice": _mean(np.array([*means.values()]))} | means
+        declared = [means[f"dice_{name}"] for name in self.cases.dataset.regions or names]
+        return {"dice": _mean(np.array(declared))} | means
 
     def _counts(self, method: Method, cases: Iterable[int]) -> dict[int, list[Counts]]:
-        """Pixels of each foreground class, by case."""
-        classes = range(1, self.plan.classes)
+        """Pixels of each foreground class and region, by case."""
+        labels = list(self.labels.values())
         return {
-            i: [*overlap(predicted, self.cases.whole(i)[1].numpy(), classes).values()]
+            i: [*overlap(predicted, self.cases.whole(i)[1].numpy(), labels).values()]
             for i, predicted in self.predicted(method, cases)
         }
 
     def _scores(self, counts: Mapping[int, list[Counts]]) -> dict[str, list[float]]:
-        """Dice of each foreground class, by case, or by volume."""
+        """Dice of each foreground class and region, by case, or by volume."""
         of = {case: volume.name for volume in self.volumes for case in volume.places}
         groups: dict[str, list[list[Counts]]] = {}
         for i, name in enumerate(self.cases.names):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import IGNORE
+from ..types import IGNORE, Region, members
 
 Label = NDArray[Any]
+R = TypeVar("R", bound=Region)
 
 CHUNK = 2**14
 """Pixels counted at a time, few enough for the processor's cache."""
@@ -36,26 +37,29 @@ class Counts:
         return self.tp + self.fp + self.fn == 0
 
 
-def overlap(prediction: Label, reference: Label, labels: Sequence[int], ignore: int = IGNORE) -> dict[int, Counts]:
-    """Counts for each of ``labels`` (one at least). prediction, reference: integer (*S). Pixels whose reference is
-    ``ignore`` do not count.
+def overlap(prediction: Label, reference: Label, labels: Sequence[R], ignore: int = IGNORE) -> dict[R, Counts]:
+    """Counts for each of ``labels`` (one at least), values or regions. prediction, reference: integer (*S). Pixels
+    whose reference is ``ignore`` do not count.
 
     Values that are in neither ``labels`` nor 0 are a class that nobody asked about. Raises ValueError if the shapes
     differ.
     """
     if prediction.shape != reference.shape:
         raise ValueError(f"the prediction has the shape {prediction.shape}, the reference {reference.shape}")
-    table = np.zeros((len(labels) + 1, len(labels) + 1), dtype=np.int64)
+    values = np.unique([value for label in labels for value in members(label)])
+    table = np.zeros((len(values) + 1, len(values) + 1), dtype=np.int64)
     flat_prediction, flat_reference = prediction.reshape(-1), reference.reshape(-1)
     for start in range(0, reference.size, CHUNK):
         guess, truth = flat_prediction[start : start + CHUNK], flat_reference[start : start + CHUNK]
         seen = truth != ignore
-        table += _confusion(_positions(guess[seen], labels), _positions(truth[seen], labels), len(table))
+        table += _confusion(_positions(guess[seen], values), _positions(truth[seen], values), len(table))
     total, predicted, present = int(table.sum()), table.sum(axis=0), table.sum(axis=1)
     counts = {}
-    for position, value in enumerate(labels):
-        tp, n_pred, n_ref = int(table[position, position]), int(predicted[position]), int(present[position])
-        counts[value] = Counts(tp, n_pred - tp, n_ref - tp, total - n_pred - n_ref + tp)
+    for label in labels:
+        places = np.searchsorted(values, members(label))
+        tp = int(table[np.ix_(places, places)].sum())
+        n_pred, n_ref = int(predicted[places].sum()), int(present[places].sum())
+        counts[label] = Counts(tp, n_pred - tp, n_ref - tp, total - n_pred - n_ref + tp)
     return counts
 
 
@@ -70,12 +74,10 @@ def jaccard(counts: Counts) -> float:
     return counts.tp / (counts.tp + counts.fp + counts.fn) if not counts.empty else float("nan")
 
 
-def _positions(values: Label, labels: Sequence[int]) -> NDArray[np.int64]:
-    """Each value's place in ``labels``, or their number if it has none; (N,) -> (N,)."""
-    given = np.asarray(labels, dtype=np.int64)
-    order = np.argsort(given)
-    place = np.searchsorted(given[order], values).clip(max=len(given) - 1)
-    return np.where(given[order][place] == values, order[place], len(given))
+def _positions(values: Label, known: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each value's place in ``known``, which are sorted, or their number if it has none; (N,) -> (N,)."""
+    place = np.searchsorted(known, values).clip(max=len(known) - 1)
+    return np.where(known[place] == values, place, len(known))
 
 
 def _confusion(prediction: NDArray[np.int64], reference: NDArray[np.int64], classes: int) -> NDArray[np.int64]:

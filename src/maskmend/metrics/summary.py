@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..types import Region
 from .overlap import Counts, dice, jaccard
 
 Metrics = dict[str, float]
@@ -22,16 +23,16 @@ Unit = Literal["mm", "px"]
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One prediction against its reference: the counts of each foreground label value, and, where they were asked for,
-    its ``surface_metrics``."""
+    """One prediction against its reference: the counts of each foreground class or region, and, where they were asked
+    for, its ``surface_metrics``."""
 
     name: str
     reference_file: str
     prediction_file: str
-    counts: Mapping[int, Counts]
-    surface: Mapping[int, Metrics] = field(default_factory=dict)
+    counts: Mapping[Region, Counts]
+    surface: Mapping[Region, Metrics] = field(default_factory=dict)
 
-    def metrics(self, label: int) -> Metrics:
+    def metrics(self, label: Region) -> Metrics:
         """Dice, IoU and the pixel counts of one label, by nnU-Net's names, and its surface metrics if there are any."""
         c = self.counts[label]
         found: Metrics = {"Dice": dice(c), "IoU": jaccard(c)}
@@ -49,21 +50,28 @@ class Scale:
 
 @dataclass(frozen=True)
 class Summary:
-    """All cases of an evaluation. ``labels``: the foreground classes, name -> value; ``scale``: of the surface metrics,
-    None without them; ``counted``: what a case is, in the table; ``written``: the file that holds it, if any."""
+    """All cases of an evaluation. ``labels``: the foreground classes, name -> value, and regions, name -> values;
+    ``scale``: of the surface metrics, None without them; ``counted``: what a case is, in the table; ``written``: the
+    file that holds it, if any; ``regions``: those of ``labels`` that dataset.json asks for, where it has regions."""
 
-    labels: Mapping[str, int]
+    labels: Mapping[str, Region]
     cases: tuple[CaseResult, ...]
     scale: Scale | None = None
     counted: str = "cases"
     written: Path | None = None
+    regions: Mapping[str, Region] = field(default_factory=dict)
 
-    def values(self, metric: str, label: int) -> list[float]:
+    @property
+    def declared(self) -> Mapping[str, Region]:
+        """What nnU-Net scores: the regions, or where there are none all classes. Means over labels are over these."""
+        return self.regions or self.labels
+
+    def values(self, metric: str, label: Region) -> list[float]:
         """One metric of one label, case after case; NaN where neither prediction nor reference holds the label."""
         return [case.metrics(label)[metric] for case in self.cases]
 
     @property
-    def mean(self) -> dict[int, Metrics]:
+    def mean(self) -> dict[Region, Metrics]:
         """Each metric of each label, averaged over the cases that say something about it."""
         rows = {label: [case.metrics(label) for case in self.cases] for label in self.labels.values()}
         return {label: {m: mean_sd(row[m] for row in found)[0] for m in found[0]} for label, found in rows.items()}
@@ -71,43 +79,44 @@ class Summary:
     @property
     def foreground_mean(self) -> Metrics:
         """Each metric of ``mean``, averaged over labels as nnU-Net does: one that no case speaks of makes it NaN."""
-        means = list(self.mean.values())
+        means = [self.mean[label] for label in self.declared.values()]
         return {metric: float(np.mean([mean[metric] for mean in means])) for metric in means[0]}
 
     @property
-    def empty(self) -> dict[int, int]:
+    def empty(self) -> dict[Region, int]:
         """For each label, the cases in which neither prediction nor reference holds it; the means leave them out."""
         return {label: sum(case.counts[label].empty for case in self.cases) for label in self.labels.values()}
 
     @property
-    def missed(self) -> dict[int, int]:
+    def missed(self) -> dict[Region, int]:
         """For each label, the cases in which only one of prediction and reference shows a surface. Means of distances
         leave them out, though nothing is worse; Dice and NSD count them as 0. All 0 without surface metrics."""
         found = {label: [case.surface.get(label, {}) for case in self.cases] for label in self.labels.values()}
         return {label: sum(m.get("NSD") == 0 and math.isnan(m["HD"]) for m in rows) for label, rows in found.items()}
 
     def case_means(self, metric: str = "Dice") -> dict[str, float]:
-        """One number for each case: the metric averaged over its labels (NaN if all of them are empty)."""
-        return {case.name: mean_sd(case.metrics(k)[metric] for k in self.labels.values())[0] for case in self.cases}
+        """One number for each case: the metric averaged over ``declared`` (NaN if all of them are empty)."""
+        return {case.name: mean_sd(case.metrics(k)[metric] for k in self.declared.values())[0] for case in self.cases}
 
     def as_dict(self) -> dict[str, Any]:
         """The content of nnU-Net's ``summary.json``, with a key "surface" more where there are surface metrics."""
         per_case = [
             {
-                "metrics": {str(label): case.metrics(label) for label in self.labels.values()},
+                "metrics": {str(label): case.metrics(label) for label in self.declared.values()},
                 "prediction_file": case.prediction_file,
                 "reference_file": case.reference_file,
             }
             for case in self.cases
         ]
-        mean = {str(label): metrics for label, metrics in self.mean.items()}
+        means = self.mean
+        mean = {str(label): means[label] for label in self.declared.values()}
         content = {"foreground_mean": self.foreground_mean, "mean": mean, "metric_per_case": per_case}
         return content if self.scale is None else content | {"surface": self._surface_dict(self.scale)}
 
     def _surface_dict(self, scale: Scale) -> dict[str, Any]:
         """What nnU-Net has no word for: the scale, and by label the cases that no mean of distances speaks of."""
         counts = {"empty": self.empty, "missed": self.missed}
-        by_label = {name: {str(label): n for label, n in found.items()} for name, found in counts.items()}
+        by_label = {name: {str(k): found[k] for k in self.declared.values()} for name, found in counts.items()}
         return {"unit": scale.unit, "tolerance": scale.tolerance, **by_label}
 
     def write_json(self, path: Path) -> None:
@@ -115,7 +124,7 @@ class Summary:
         _write(path, json.dumps(self.as_dict(), indent=4, sort_keys=True) + "\n")
 
     def write_csv(self, path: Path) -> None:
-        """One row for each case and class; surface metrics with their unit and tolerance."""
+        """One row for each case and class or region; surface metrics with their unit and tolerance."""
         scale = {} if self.scale is None else asdict(self.scale)
         rows = [
             {"case": case.name, "class": name, "label": label, **case.metrics(label), **scale}
@@ -129,16 +138,18 @@ class Summary:
         _write(path, text.getvalue())
 
     def table(self) -> str:
-        """Markdown: mean ± sd over cases, for each class and for each case's mean. Dice, Jaccard and NSD in percent."""
+        """Markdown: mean ± sd over cases, for each class or region and for each case's mean. Dice, Jaccard and NSD in
+        percent."""
         columns, cases = self._columns(), str(len(self.cases))
         left_out = {"empty": self.empty} if self.scale is None else {"empty": self.empty, "missed": self.missed}
         rows = [("class", *(column.title for column in columns), self.counted, *left_out)]
         for name, label in self.labels.items():
             scores = (column.text(self.values(column.metric, label)) for column in columns)
             rows.append((name, *scores, cases, *(str(count[label]) for count in left_out.values())))
-        if len(self.labels) > 1:
+        if len(self.declared) > 1:
             scores = (column.text(self.case_means(column.metric).values()) for column in columns)
-            rows.append(("mean of classes", *scores, cases, *("" for _ in left_out)))
+            what = "regions" if self.regions else "classes"
+            rows.append((f"mean of {what}", *scores, cases, *("" for _ in left_out)))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         rows.insert(1, tuple("-" * width for width in widths))
         lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

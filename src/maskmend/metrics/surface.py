@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import IGNORE
+from ..types import IGNORE, members
+from .overlap import R
 
 Label = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -59,11 +60,12 @@ class Distances:
 def surface_distances(
     prediction: Label,
     reference: Label,
-    labels: Sequence[int],
+    labels: Sequence[R],
     spacing_mm: Sequence[float] | None = None,
     ignore: int = IGNORE,
-) -> dict[int, Distances]:
-    """Distances for each of ``labels`` (one at least, all positive). prediction, reference: integer (*S), 2D or 3D.
+) -> dict[R, Distances]:
+    """Distances for each of ``labels`` (one at least, all positive), values or regions. prediction, reference: integer
+    (*S), 2D or 3D.
 
     ``spacing_mm`` is one step along each axis; without it distances are in pixels. Where the reference is ``ignore``
     nothing is known: such pixels belong to no surface, nor do they make a surface of their neighbours. A surface that
@@ -79,8 +81,8 @@ def surface_distances(
     distances = {}
     for label, box in zip(labels, _boxes(prediction, reference, labels), strict=True):
         unknown = reference[box] == ignore
-        guess = _surface(prediction[box] == label, unknown)
-        truth = _surface(reference[box] == label, unknown)
+        guess = _surface(np.isin(prediction[box], members(label)), unknown)
+        truth = _surface(np.isin(reference[box], members(label)), unknown)
         distances[label] = Distances(_to_nearest(guess, truth, spacing), _to_nearest(truth, guess, spacing))
     return distances
 
@@ -137,14 +139,15 @@ def surface_metrics(distances: Distances, tolerance: float) -> dict[str, float]:
 # --- how ------------------------------------------------------------------------------------------------------------
 
 
-def _boxes(prediction: Label, reference: Label, labels: Sequence[int]) -> list[Box]:
+def _boxes(prediction: Label, reference: Label, labels: Sequence[R]) -> list[Box]:
     """Where each label is in either map, and one pixel around it, which may be ``ignore``."""
     from scipy.ndimage import find_objects
 
-    found = [find_objects(label_map, max(labels)) for label_map in (prediction, reference)]
+    most = max(max(members(label)) for label in labels)
+    found = [find_objects(label_map, most) for label_map in (prediction, reference)]
     boxes = []
     for label in labels:
-        there = [objects[label - 1] for objects in found if objects[label - 1] is not None]
+        there = [box for objects in found for k in members(label) if (box := objects[k - 1]) is not None]
         sides = zip(*there, strict=True)  # of each axis, a slice for each map that holds the label
         box = tuple(slice(max(min(s.start for s in side) - 1, 0), max(s.stop for s in side) + 1) for side in sides)
         boxes.append(box or (slice(0, 0),) * reference.ndim)

@@ -154,8 +154,8 @@ def _decathlon(root: Path, content: dict[str, Any]) -> Source:
     tested = content.get("test") or []
     if not isinstance(tested, list):
         raise InputError(f"{path}: the key test must be a list of images; correct it.")
-    labels, ignore = parse_labels(content.get("labels"), path)
-    if ignore is not None:
+    labels = parse_labels(content, path)
+    if labels.ignore is not None:
         raise InputError(f"{path} declares an ignore label, which the Decathlon does not have; rename it.")
     train = [(place(entry, "image"), place(entry, "label")) for entry in content["training"]]
     tests = [place(entry, "image") for entry in tested]
@@ -163,7 +163,7 @@ def _decathlon(root: Path, content: dict[str, Any]) -> Source:
         train=tuple(Pair(name(image), (image,), label) for image, label in train),
         test=tuple(Pair(name(image), (image,), None) for image in tests),
         channel_names=parse_channels(content.get("modality"), path),
-        labels=labels,
+        labels=labels.values,
         about={key: content[key] for key in ("description", "reference", "licence", "release") if key in content},
     )
 

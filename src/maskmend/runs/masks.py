@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ..data.formats import ENDINGS, LOSSY, SEGMENTS
-from ..data.layout import parse_labels, read_json_object, spelt
+from ..data.layout import Labels, parse_labels, read_json_object, spelt
 from ..errors import InputError
 from ..texts import read_object, read_text
-from ..types import IGNORE
 
 TABLE = "cases.csv"
 """Beside a summary."""
@@ -87,12 +87,12 @@ def _places(folder: Path) -> Iterator[Path]:
     yield path.resolve()
 
 
-def declared(path: Path) -> tuple[dict[str, int], int]:
-    """Foreground classes and ignore label that a dataset.json declares."""
-    labels, ignore = parse_labels(read_json_object(path).get("labels"), path)
-    if len(labels) < 2:
+def declared(path: Path) -> Labels:
+    """Foreground classes, ignore label and regions that a dataset.json declares."""
+    labels = parse_labels(read_json_object(path), path)
+    if len(labels.values) < 2:
         raise InputError(f"{path} declares the background only; declare what the masks show.")
-    return {name: value for name, value in labels.items() if value}, IGNORE if ignore is None else ignore
+    return replace(labels, values={name: value for name, value in labels.values.items() if value})
 
 
 def output_of(path: Path) -> Path:

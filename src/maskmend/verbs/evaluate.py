@@ -16,6 +16,7 @@ import numpy as np
 
 from ..data.align import aligned, apart, resampled
 from ..data.formats import Array, Geometry, Picture, read_label
+from ..data.layout import Labels
 from ..data.stack import FILE, Volume, read_volumes, stacked
 from ..errors import InputError
 from ..metrics import CaseResult, Scale, Summary, Unit, overlap, surface_distances, surface_metrics
@@ -59,10 +60,10 @@ def evaluate(
 ) -> Summary:
     """Compares each label file in ``references`` with the one of the same name, in whatever format, in ``predictions``.
 
-    Masks are compared where they lie: axes in another order are turned (``data.align``). Class names and the ignore
-    label come from a ``dataset.json`` in ``references`` or one of the two folders above it, seen from the link before
-    its target; without one, the classes are the values that the references hold. Slices of a volume are put together
-    (``data.stack``). Writes nnU-Net's ``summary.json`` to ``output`` (by default into ``predictions``) and
+    Masks are compared where they lie: axes in another order are turned (``data.align``). Class names, regions and the
+    ignore label come from a ``dataset.json`` in ``references`` or one of the two folders above it, seen from the link
+    before its target; without one, the classes are the values that the references hold. Slices of a volume are put
+    together (``data.stack``). Writes nnU-Net's ``summary.json`` to ``output`` (by default into ``predictions``) and
     ``cases.csv`` beside it, and replaces only what an evaluation wrote.
 
     Args:
@@ -88,10 +89,10 @@ def evaluate(
     path = output_of(predictions if output is None else Path(output))
     check_names(predictions, guess, truth)
     header = header_of(references, dataset)
-    labels, ignore = declared(header) if header else _seen(truth.values())
+    labels = declared(header) if header else _seen(truth.values())
     jobs = _cases(guess, truth, header)
     tolerance = tolerance_mm if surface else None
-    compare = partial(_compare, labels=labels, ignore=ignore, tolerance=tolerance, resample=resample)
+    compare = partial(_compare, labels=labels, tolerance=tolerance, resample=resample)
     cases: list[CaseResult] = []
     units: dict[Unit, Path] = {}
     done = track(_in_threads(compare, jobs), "Comparing masks", total=len(jobs))
@@ -101,7 +102,8 @@ def evaluate(
         if surface:
             _only(units)
     counted = "cases" if jobs[0].volume is None else "volumes"
-    summary = Summary(labels, tuple(cases), Scale(_only(units), tolerance_mm) if surface else None, counted, path)
+    scale, scored = Scale(_only(units), tolerance_mm) if surface else None, {**labels.values, **labels.regions}
+    summary = Summary(scored, tuple(cases), scale, counted, path, labels.regions)
     _write(summary, path)
     return summary
 
@@ -113,26 +115,25 @@ def _cases(guess: Mapping[str, Path], truth: Mapping[str, Path], header: Path | 
     return sorted(whole, key=lambda case: case.name) or [_Case(name, (pair,)) for name, pair in pairs.items()]
 
 
-def _compare(
-    case: _Case, labels: Mapping[str, int], ignore: int, tolerance: float | None, resample: bool
-) -> tuple[CaseResult, Unit]:
+def _compare(case: _Case, labels: Labels, tolerance: float | None, resample: bool) -> tuple[CaseResult, Unit]:
     """One case and the unit of its spacing; surface metrics where there is a tolerance."""
     geometries: list[Geometry] = []
+    ignore = IGNORE if labels.ignore is None else labels.ignore
 
     def arrays() -> Iterator[tuple[str, Array, Array]]:
         for name, guess, truth in case.pairs:
-            prediction, reference = _read_pair(guess, truth, labels, ignore, resample)
+            prediction, reference = _read_pair(guess, truth, labels.values, ignore, resample)
             geometries.append(reference.geometry)
             yield name, prediction, reference.array
 
     ((name, prediction, reference),) = stacked(arrays(), (case.volume,) if case.volume else (), ignore)
-    values, metrics = list(labels.values()), {}
+    scored, metrics = list({**labels.values, **labels.regions}.values()), {}
     if tolerance is not None:
         spacing_mm = _spacing(geometries, case)
-        distances = surface_distances(prediction, reference, values, spacing_mm, ignore)
+        distances = surface_distances(prediction, reference, scored, spacing_mm, ignore)
         metrics = {label: surface_metrics(found, tolerance) for label, found in distances.items()}
     guess_file, truth_file = case.files
-    counts = overlap(prediction, reference, values, ignore)
+    counts = overlap(prediction, reference, scored, ignore)
     return CaseResult(name, truth_file, guess_file, counts, metrics), _unit(geometries[0])
 
 
@@ -212,12 +213,12 @@ def _write(summary: Summary, path: Path) -> None:
         raise InputError(f"{path} cannot be written ({error.strerror}); choose another place with -o.") from error
 
 
-def _seen(paths: Iterable[Path]) -> tuple[dict[str, int], int]:
+def _seen(paths: Iterable[Path]) -> Labels:
     """Foreground classes that the references hold, named by their value."""
     values = sorted(set().union(*(np.unique(read_label(path).array).tolist() for path in paths)) - {0, IGNORE})
     if not values:
         raise InputError("no reference holds anything but background, and no dataset.json names a class; add one.")
-    return {str(value): value for value in values}, IGNORE
+    return Labels({str(value): value for value in values})
 
 
 def _check_values(label: Array, path: Path, labels: Mapping[str, int]) -> None:
