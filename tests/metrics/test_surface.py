@@ -54,8 +54,8 @@ def test_equals_brute_force(data, shape):
     reference = data.draw(arrays(np.int16, shape, elements=st.sampled_from([0, 0, 1, 1, 3, -1])))
     spacing = data.draw(st.tuples(*[st.floats(0.2, 5)] * len(shape)))
     unknown = reference == -1
-    for label, found in surface_distances(prediction, reference, [3, 1], spacing).items():
-        here, there = (points(m == label, unknown) for m in (prediction, reference))
+    for label, found in surface_distances(prediction, reference, [3, (3, 1), 1], spacing).items():
+        here, there = (points(np.isin(m, label), unknown) for m in (prediction, reference))
         np.testing.assert_allclose(found.to_reference, brute(here, there, spacing), rtol=1e-12)
         np.testing.assert_allclose(found.to_prediction, brute(there, here, spacing), rtol=1e-12)
 
