@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Protocol, get_args
@@ -84,6 +84,8 @@ class Batch:
     label: (B, *S) int64 as given, never changed; ``IGNORE`` where nobody annotated.
     trust: (B,) int64 ``Trust`` values. index: (B,) int64 position in the training set.
     maps: (B, *S) each, warped with the image: "superpixel", "distance", "refined", ...
+    place, inside: of a window of one large case, where the voxels lie that are its own, along each axis of the case and
+    of the window; the others are there to be seen around them. Empty of what is whole.
     The truth of a simulated-noise experiment is deliberately not here.
     """
 
@@ -92,6 +94,8 @@ class Batch:
     trust: Tensor
     index: Tensor
     maps: Mapping[str, Tensor] = field(default_factory=dict)
+    place: tuple[slice, ...] = ()
+    inside: tuple[slice, ...] = ()
 
     def __len__(self) -> int:
         return len(self.image)
@@ -113,6 +117,29 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         return self.each(lambda t: t.to(device, non_blocking=True))
+
+    @property
+    def large(self) -> bool:
+        """Whether it is one case too large for networks to see at once."""
+        return False
+
+    def parts(self, around: bool = True) -> Iterable[Batch]:
+        """What networks can see at once: itself, or of a large case its windows, which share its voxels out among them.
+        They can be read again and again; without ``around`` each shows its own voxels only."""
+        return (self,)
+
+    def own(self, value: Tensor) -> Tensor:
+        """Of a map (B, ..., *S) over this batch, the voxels that are its own."""
+        at: tuple[Any, ...] = (..., *self.inside)
+        return value[at] if self.inside else value
+
+    @property
+    def core(self) -> Batch:
+        """This batch without what is only seen around its own voxels."""
+        if not self.inside:
+            return self
+        maps = {name: self.own(value) for name, value in self.maps.items()}
+        return replace(self, image=self.own(self.image), label=self.own(self.label), maps=maps, inside=())
 
     @property
     def clean(self) -> Batch:
@@ -176,15 +203,20 @@ class TrainSet(Protocol):
     def __len__(self) -> int: ...
 
     def scan(self, batch_size: int = 8) -> Iterator[Batch]:
-        """This rank's share of the cases, each once, whole, unaugmented, in a fixed order."""
+        """This rank's share of the cases, each once, whole, unaugmented, in a fixed order.
+
+        A case too large for networks to see at once comes alone, is read where it is asked for, and has ``parts``.
+        """
         ...
 
     def gather(self, index: Tensor, value: Tensor) -> Tensor:
         """Rows (M, ...) computed by every rank for cases ``index`` -> one (N, ...) tensor, the same on every rank."""
         ...
 
-    def write(self, name: str, index: Tensor, value: Tensor) -> None:
+    def write(self, name: str, index: Tensor, value: Tensor, *place: slice) -> None:
         """Store maps (M, *S) of cases ``index``; after the hook every rank's batches carry them as ``maps[name]``.
+
+        ``place``: of a window, whose every fellow is written too, where it lies in its case.
 
         "refined" is a label. "target" holds shares in [0, 1] of the foreground classes, (M, K - 1, *S), which come as
         ``maps["target_1"]``, ``maps["target_2"]``, ..., each (B, *S), 0 before the first write.

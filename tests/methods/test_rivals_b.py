@@ -486,6 +486,10 @@ def test_epochs_before_the_rise_do_not_count() -> None:
     assert next(n for n in range(1, len(curve)) if method.over(curve[:n])) == 5 + 6  # 1 + 2 ln 10 = 5.6
 
 
+def classes_in(label: Tensor) -> Tensor:
+    return one_hot(label, 4).flatten(2).any(2)
+
+
 def test_labels_are_rewritten_where_all_conditions_hold() -> None:
     method = an_adele(scales=(1.0,))
     method.corrected[1] = True
@@ -494,11 +498,11 @@ def test_labels_are_rewritten_where_all_conditions_hold() -> None:
     logits = 9 * one_hot(predicted.view(1, 1, 8), 4)
     logits[..., 1] *= 0.05  # the second pixel is not sure
     batch = Batch(logits, label, torch.tensor([NOISY]), torch.tensor([0]), {"refined": label})
-    assert method.rewritten(batch).flatten().tolist() == [1, 0, 0, 1, 2, 0, IGNORE, 0]
+    assert method.rewritten(batch, classes_in(label)).flatten().tolist() == [1, 0, 0, 1, 2, 0, IGNORE, 0]
     clean = replace(batch, trust=torch.tensor([CLEAN]))
-    assert torch.equal(method.rewritten(clean), label)
+    assert torch.equal(method.rewritten(clean, classes_in(label)), label)
     absent = replace(batch, label=torch.zeros_like(label))
-    assert not method.rewritten(absent).any()  # a mask that was left out is not redrawn
+    assert not method.rewritten(absent, classes_in(absent.label)).any()  # a mask that was left out is not redrawn
 
 
 def test_scales_are_sizes_that_the_network_takes() -> None:
@@ -638,15 +642,16 @@ def test_a_shift_by_hand() -> None:
     scores = torch.tensor([3.0, 2.0, 1.0, -1.0, -2.0, -3.0, -4.0])
     distance = torch.tensor([-3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0])
     bump = 2 * torch.exp(-distance.square() / 8)
-    torch.testing.assert_close(spatial_correction.shift(scores, distance, 2.0), bump)
-    torch.testing.assert_close(spatial_correction.shift(scores, distance, -2.0), -bump)
+    for d, sign in ((2.0, 1), (-2.0, -1)):
+        peak = spatial_correction.peak(scores, distance, d)
+        torch.testing.assert_close(spatial_correction.shift(distance, d, peak), sign * bump)
     image = torch.stack((torch.zeros(7), scores)).view(1, 2, 1, 7)
     batch = Batch(image, torch.zeros(1, 1, 7).long(), torch.tensor([NOISY]), torch.arange(1), {})
     method = corrector()
     with torch.no_grad():
-        grown, shrunk = (method.redrawn(batch, torch.tensor([d])).flatten().tolist() for d in (2.0, -2.0))
-    assert grown == [1, 1, 1, 1, 0, 0, 0]  # -1 + 1.76 is above 0, -2 + 1.21 is not
-    assert shrunk == [1, 1, 0, 0, 0, 0, 0]  # 1 - 1.76 is not, 2 - 1.21 is
+        ((_, grown),), ((_, shrunk),) = (tuple(method.redrawn(batch, torch.tensor([d]))) for d in (2.0, -2.0))
+    assert grown.flatten().tolist() == [1, 1, 1, 1, 0, 0, 0]  # -1 + 1.76 is above 0, -2 + 1.21 is not
+    assert shrunk.flatten().tolist() == [1, 1, 0, 0, 0, 0, 0]  # 1 - 1.76 is not, 2 - 1.21 is
 
 
 def test_after_a_correction_training_starts_again() -> None:

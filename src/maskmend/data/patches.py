@@ -36,6 +36,21 @@ def whole_window(shape: Sequence[int], patch: Sequence[int]) -> Window:
     return window(shape, patch, (0,) * len(shape))
 
 
+def part_window(shape: Sequence[int], patch: Sequence[int], shown: Sequence[slice]) -> Window:
+    """What lies in these slices of a patch that shows all of a case, in its middle."""
+    whole, source, target = whole_window(shape, patch), [], []
+    for part, inside in zip(shown, whole.target, strict=True):
+        start = min(max(part.start, inside.start), part.stop)
+        stop = max(min(part.stop, inside.stop), start)
+        source.append(slice(start - inside.start, stop - inside.start))
+        target.append(slice(start - part.start, stop - part.start))
+    return Window(
+        tuple(source),
+        tuple(target),
+        all(t.stop - t.start == s.stop - s.start for t, s in zip(target, shown, strict=True)),
+    )
+
+
 def draw_window(
     shape: Sequence[int],
     patch: Sequence[int],

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -78,10 +78,30 @@ class RefinedStore:
         found: np.ndarray | None = np.load(path, allow_pickle=False) if path.exists() else None
         return found
 
-    def write(self, key: str, array: np.ndarray, before: np.ndarray | None = None) -> None:
-        """Keep ``array`` for the next generation; ``before`` is the label that it replaces, to count what changes."""
-        save_array(self._drafts() / f"{key}.npy", array)
-        self._pending[key] = 0 if before is None else int(np.count_nonzero(array != before))
+    def write(
+        self,
+        key: str,
+        array: np.ndarray,
+        before: np.ndarray | None = None,
+        shape: Sequence[int] = (),
+        place: tuple[slice, ...] = (),
+    ) -> None:
+        """Keep ``array`` for the next generation; ``before`` is the label that it replaces, to count what changes.
+
+        ``place``: where it lies in an array whose last axes are ``shape``, every part of which is written.
+        """
+        path = self._drafts() / f"{key}.npy"
+        changed = 0 if before is None else int(np.count_nonzero(array != before))
+        if not place:
+            save_array(path, array)
+            self._pending[key] = changed
+            return
+        if key not in self._pending:
+            save_array(path, np.zeros((*array.shape[: array.ndim - len(shape)], *shape), array.dtype))
+        whole = np.load(path, mmap_mode="r+", allow_pickle=False)
+        whole[(..., *place)] = array
+        whole.flush()
+        self._pending[key] = self._pending.get(key, 0) + changed
 
     def pending(self) -> dict[str, int]:
         """Labels that change with the next ``commit``, in pixels, by key written since the last."""

@@ -13,10 +13,13 @@ from typing import Annotated, Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from ..errors import InputError
 from ..types import IGNORE, Config
+from .fusion import soft_maps, soft_part
+from .refined import TARGET, target_maps, target_part
 
 SUPERPIXEL = "superpixel"
 SIZES = {2: 64.0, 3: 512.0}
@@ -257,3 +260,14 @@ SIDEMAPS: dict[str, SideMap] = {
     "distance": SideMap("label", distance, np.float32),
     "rings": SideMap("label", rings, np.float32, ("ring_cap",)),
 }
+
+
+def map_parts(name: str, classes: int) -> tuple[str, ...]:
+    """The side maps that ``name`` stands for."""
+    return target_maps(classes) if name == TARGET else soft_maps(name, classes)
+
+
+def map_type(name: str) -> torch.dtype:
+    """Of a label or a map in a batch."""
+    floating = soft_part(name) or target_part(name) or (name in SIDEMAPS and SIDEMAPS[name].dtype is np.float32)
+    return torch.float32 if floating else torch.int64

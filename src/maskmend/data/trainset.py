@@ -6,10 +6,9 @@ do the shares of classes that a method writes as "target", which come as ``targe
 
 from __future__ import annotations
 
-import os
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache as memoised
 from functools import cached_property, partial
@@ -26,15 +25,18 @@ from ..progress import track
 from ..types import IGNORE, Batch
 from .cache import Cache, digest
 from .dataset import Case, Dataset
-from .fusion import choose, soft_maps, soft_part
+from .fusion import choose, soft_part
 from .masks import fit_superpixels, removed
 from .order import order, share
-from .patches import Window, draw_window, whole_window
+from .patches import Window, draw_window, part_window, whole_window
 from .peers import ALONE, World
 from .plan import Plan
 from .prepared import Labelled, Prepared, add_map, prepare_case
-from .refined import REFINED, TARGET, RefinedStore, fixed_point, shares, target_maps, target_part
-from .sidemaps import SIDEMAPS, SUPERPIXEL
+from .refined import REFINED, TARGET, RefinedStore, fixed_point, shares, target_part
+from .sidemaps import SUPERPIXEL, map_parts, map_type
+from .survey import AT_ONCE
+from .threads import in_threads
+from .windows import WHOLE, LargeCase
 
 
 class CaseSet:
@@ -60,7 +62,7 @@ class CaseSet:
         world: World = ALONE,
     ) -> None:
         self.cases, self.dataset, self.plan, self.cache = tuple(cases), dataset, plan, cache
-        self.maps = tuple(part for name in maps for part in _parts(name, plan.classes))
+        self.maps = tuple(part for name in maps for part in map_parts(name, plan.classes))
         self.refined, self.world = refined, world
         self.trust = torch.tensor([int(case.trust) for case in cases], dtype=torch.int64)
         if self.world.rank == 0 and any(map(soft_part, self.maps)) and not any(case.opinions for case in cases):
@@ -98,26 +100,22 @@ class CaseSet:
     @property
     def sizes(self) -> Tensor:
         """Pixels of each class in each given label, (N, K) int64."""
-        return torch.tensor(np.stack([prepared.sizes.open() for prepared in self._prepared]))
+        return torch.tensor([prepared.sizes for prepared in self._prepared])
 
     @property
     def removed(self) -> Mapping[str, str]:
         """Classes that the plan's grid takes out of given labels, with a sentence each."""
-        return removed(self.plan, torch.tensor(np.stack([p.given.open() for p in self._prepared])), self.sizes)
+        return removed(self.plan, torch.tensor([p.given for p in self._prepared]), self.sizes)
 
     # ---------------------------------------------------------------------------------------------- preparation
 
     def _shared(self, work: Callable[[int], Labelled], said: str) -> list[Labelled]:
         """``work`` on every case, each rank its share; ``said`` beside the bar."""
         share = range(self.world.rank, len(self), self.world.size)
-        pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
-        try:
-            done = pool.map(work, share)
-            mine = dict(zip(share, track(done, said, total=len(share)), strict=True))
-        finally:
-            pool.shutdown(cancel_futures=True)
+        done = in_threads(work, share, AT_ONCE)
+        mine = dict(zip(share, track(done, said, total=len(share)), strict=True))
         found = {i: made for part in self.world.gather_object(mine) for i, made in part.items()}
-        return [found[i] if found[i].exist() else work(i) for i in range(len(self))]
+        return [found[i] if i in mine or found[i].exist() else work(i) for i in range(len(self))]
 
     def _keep(self, labels: list[Labelled]) -> None:
         self._labels, self._prepared = labels, [each.fixed for each in labels]
@@ -185,7 +183,7 @@ class CaseSet:
         self, rows: Sequence[int], cases: Sequence[Prepared], windows: Sequence[Window], shape: Sequence[int]
     ) -> Batch:
         # torch aligns its memory and numpy does not; by alignment, some matrix products round differently.
-        tensors = {name: torch.empty(len(rows), *shape, dtype=_dtype(name)) for name in ("label", *self.maps)}
+        tensors = {name: torch.empty(len(rows), *shape, dtype=map_type(name)) for name in ("label", *self.maps)}
         images = torch.empty(len(rows), self.plan.channels, *shape)
         image, maps = images.numpy(), {name: tensor.numpy() for name, tensor in tensors.items()}
         label = maps.pop("label")
@@ -198,7 +196,7 @@ class CaseSet:
             for name, out in maps.items():
                 values = self._values(name, i, prepared, part)
                 if not part.full:
-                    out[b] = {REFINED: IGNORE, SUPERPIXEL: values.max() + 1}.get(name, 0)
+                    out[b] = {REFINED: IGNORE, SUPERPIXEL: values.max(initial=-1) + 1}.get(name, 0)
                 out[b][part.target] = values
         index = torch.tensor(rows, dtype=torch.int64)
         return Batch(images, tensors.pop("label"), self.trust[index], index, tensors)
@@ -207,11 +205,7 @@ class CaseSet:
         """What the window shows of a map."""
         if value := target_part(name):
             target = self.refined.read(f"{TARGET}/{self.cases[i].name}") if self.refined else None
-            return (
-                np.zeros((1,) * len(part.source), np.float32)
-                if target is None
-                else shares(target[value - 1][part.source])
-            )
+            return np.zeros((1,), np.float32) if target is None else shares(target[value - 1][part.source])
         return (self._refined(i, prepared) if name == REFINED else prepared.maps[name].open())[part.source]
 
     def _refined(self, i: int, prepared: Prepared) -> np.ndarray:
@@ -226,17 +220,29 @@ class CaseSet:
     # -------------------------------------------------------------------------------------- for ``begin_epoch``
 
     def scan(self, batch_size: int = 8) -> Iterator[Batch]:
-        """This rank's cases, each once, whole and in order; consecutive ones of one shape together.
+        """This rank's cases, each once, whole and in order; consecutive ones of one shape together, large ones alone.
 
         A shape that networks do not take is filled up to the next that they do, as patches are.
         """
         mine = range(self.world.rank, len(self), self.world.size)
         for shape, group in groupby(mine, key=lambda i: self.shapes[i]):
             rows = list(group)
+            if math.prod(shape) > WHOLE:
+                yield from (self._large(i, shape) for i in rows)
+                continue
             for start in range(0, len(rows), batch_size):
                 some = rows[start : start + batch_size]
                 cases = [self._prepared[i] for i in some]
                 yield self._read(some, cases, [whole_window(case.shape, shape) for case in cases], shape)
+
+    def _large(self, i: int, shape: Sequence[int]) -> Batch:
+        """One case, padded to ``shape``, that is read part by part."""
+        case = self._prepared[i]
+
+        def read(shown: tuple[slice, ...]) -> Batch:
+            return self._read([i], [case], [part_window(case.shape, shape, shown)], [s.stop - s.start for s in shown])
+
+        return LargeCase(read, shape, self.plan, torch.tensor([i]), self.trust[i : i + 1])
 
     def gather(self, index: Tensor, value: Tensor) -> Tensor:
         """Rows (M, ...) of the cases ``index`` (M,) from every rank -> (N, ...), 0 where no rank has one."""
@@ -247,20 +253,21 @@ class CaseSet:
             full[i] = v
         return full.to(value.device)
 
-    def write(self, name: str, index: Tensor, value: Tensor) -> None:
+    def write(self, name: str, index: Tensor, value: Tensor, *place: slice) -> None:
         """Keep for ``commit`` what is "refined" (M, *S) or the "target" (M, K - 1, *S) of cases ``index``, of the shape
-        ``scan`` gave them."""
+        ``scan`` gave them; or that part of one which lies at ``place``."""
         if name not in (REFINED, TARGET) or self.refined is None:
-            raise ValueError(
-                f"cannot write {name!r}: a training set stores {REFINED!r} and {TARGET!r}, if it has a store"
-            )
+            raise ValueError(f"cannot write {name!r}: a training set with a store keeps {REFINED!r} and {TARGET!r}")
         for i, array in zip(index.tolist(), value.cpu().numpy(), strict=True):
             case, key = self._prepared[i], self.cases[i].name
-            inside = (..., *whole_window(case.shape, self.plan.padded(case.shape)).target)
+            padded = self.plan.padded(case.shape)
+            part = part_window(case.shape, padded, place or tuple(slice(0, n) for n in padded))
+            array, at = array[(..., *part.target)], part.source if place else ()
             if name == TARGET:
-                self.refined.write(f"{TARGET}/{key}", fixed_point(array[inside]))
+                self.refined.write(f"{TARGET}/{key}", fixed_point(array), None, case.shape, at)
             else:
-                self.refined.write(key, array[inside].astype(case.label.dtype), self._refined(i, case))
+                array = array.astype(case.label.dtype)
+                self.refined.write(key, array, self._refined(i, case)[part.source], case.shape, at)
 
     def undo(self) -> None:
         """Keep for ``commit`` the refined labels of this rank's cases as they were before the last one."""
@@ -307,14 +314,3 @@ class CaseSet:
             raise InputError(f"{self.dataset.root}: images or labels changed since the run began; start a new run.")
         if self.refined:
             self.refined.recall(state)
-
-
-def _parts(name: str, classes: int) -> tuple[str, ...]:
-    """The side maps that ``name`` stands for."""
-    return target_maps(classes) if name == TARGET else soft_maps(name, classes)
-
-
-def _dtype(name: str) -> torch.dtype:
-    """Of a label or a map in a batch."""
-    floating = soft_part(name) or target_part(name) or (name in SIDEMAPS and SIDEMAPS[name].dtype is np.float32)
-    return torch.float32 if floating else torch.int64

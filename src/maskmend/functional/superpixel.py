@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..types import IGNORE, TrainSet
+from ..types import IGNORE, Batch, TrainSet
 from .losses import one_hot
 
 EPS = 1e-7
@@ -59,9 +60,30 @@ def judge(z1: Tensor, z2: Tensor, label: Tensor, superpixel: Tensor, agreement: 
 
     ``agreement`` is lambda; ``by_class``: the parts of one given class, (B, P K), are the units instead of (B, P).
     """
-    classes, seen, given = z1.shape[1], (label != IGNORE).unsqueeze(1), one_hot(label, z1.shape[1])
+    return units(evidence(z1, z2, label, superpixel), agreement, by_class)
+
+
+def evidence(z1: Tensor, z2: Tensor, label: Tensor, superpixel: Tensor) -> Tensor:
+    """Sums over superpixels, (B, P, 3 K): the probabilities of two networks by logits (B, K, *S), and the pixels given
+    each class by a label (B, *S). Those of the parts of a case, ``summed``, are those of the whole."""
+    seen, given = (label != IGNORE).unsqueeze(1), one_hot(label, z1.shape[1])
     p1, p2 = z1.float().softmax(1) * seen, z2.float().softmax(1) * seen
-    sums = totals(torch.cat((p1, p2, given), dim=1), superpixel).transpose(1, 2)
+    return totals(torch.cat((p1, p2, given), dim=1), superpixel).transpose(1, 2)
+
+
+def summed(parts: Iterable[Tensor]) -> Tensor:
+    """The sum of (B, P, C), one at least, each with the superpixels up to the last that it holds."""
+    whole, *others = parts
+    for part in others:
+        if whole.shape[1] < part.shape[1]:
+            whole, part = part, whole
+        whole[:, : part.shape[1]] += part
+    return whole
+
+
+def units(sums: Tensor, agreement: float, by_class: bool) -> Units:
+    """What two networks think of superpixels, from their ``evidence`` (B, P, 3 K); the rest is as ``judge`` has it."""
+    classes = sums.shape[2] // 3
     count = sums[:, :, 2 * classes :]
     size = count.sum(2)
     p1, p2, soft = (sums / size.clamp_min(1).unsqueeze(2)).chunk(3, dim=2)  # Eq. 1, (B, P, K)
@@ -71,7 +93,7 @@ def judge(z1: Tensor, z2: Tensor, label: Tensor, superpixel: Tensor, agreement: 
     prob = (p1 + p2) / 2
     vote = prob.argmax(2)  # Eq. 7
     if by_class:
-        kind = torch.arange(classes, device=label.device).expand_as(count)
+        kind = torch.arange(classes, device=sums.device).expand_as(count)
         return Units(loss.flatten(1), count.flatten(1), kind.flatten(1), prob.flatten(1), vote)
     most = soft.argmax(2)
     return Units((soft * loss).sum(2), size, most, prob.gather(2, most.unsqueeze(2)).squeeze(2), vote)
@@ -86,9 +108,8 @@ def check_sizes(train: TrainSet, instead: str) -> None:
     """
     index, sizes = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0)]
     for batch in islice(train.scan(4), 1):
-        seen = [ids[label != IGNORE] for ids, label in zip(batch.maps["superpixel"], batch.label, strict=True)]
         index.append(batch.index)
-        sizes.append(torch.tensor([ids.numel() / max(1, len(ids.unique())) for ids in seen]))
+        sizes.append(mean_sizes(batch))
     measured = train.gather(torch.cat(index), torch.cat(sizes))
     mean = float(measured[measured > 0].mean())
     setting = "superpixel_pixels" if len(train.shapes[0]) == 2 else "supervoxel_voxels"
@@ -98,3 +119,13 @@ def check_sizes(train: TrainSet, instead: str) -> None:
                 f"the median mask of {name!r} has {middle:.0f} pixels, fewer than one superpixel ({mean:.0f}), and "
                 f"would be voted away; lower data.sidemaps.{setting} or leave it out, or set {instead}."
             )
+
+
+def mean_sizes(batch: Batch) -> Tensor:
+    """Mean annotated pixels of the superpixels of each case, (B,)."""
+    pixels, found = torch.zeros(len(batch)), [[torch.zeros(0, dtype=torch.int64)] for _ in range(len(batch))]
+    for part in batch.parts(around=False):
+        for b, (ids, label) in enumerate(zip(part.maps["superpixel"], part.label, strict=True)):
+            pixels[b] += (label != IGNORE).sum()
+            found[b].append(ids[label != IGNORE].unique())
+    return pixels / torch.tensor([len(torch.cat(ids).unique()) for ids in found]).clamp_min(1)

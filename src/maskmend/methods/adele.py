@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import types
 from ..functional.losses import ce, masked_mean, most_likely, one_hot
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
-from .base import Build, Method
+from .base import Build, Method, parts
 
 MOST_CLASSES = 256
 
@@ -94,8 +94,9 @@ class ADELE(Method):
         self.corrected[:classes] |= fresh
         if fresh.any() or (self.corrected.any() and at.epoch - self.last >= self.config.every):
             self.last.fill_(at.epoch)
-            for batch in train.scan(8 if len(train.shapes[0]) == 2 else 1):
-                train.write("refined", batch.index, self.rewritten(batch.to(self.device)))
+            for part in parts(train):
+                mended = self.rewritten(part.to(self.device), train.sizes[part.index] > 0)
+                train.write("refined", part.index, mended, *part.place)
         return {"corrected_classes": self.corrected.sum()}
 
     def over(self, iou: list[float]) -> bool:
@@ -121,13 +122,12 @@ class ADELE(Method):
         slope = slope ** (b - 1) * (-(slope**b) / c).exp()  # but for a b / c
         return bool(1 - slope[1] / slope[0] > self.config.slowdown)
 
-    def rewritten(self, batch: Batch) -> Tensor:
-        """Given labels (B, *S), but predictions where sure, of classes that are corrected and in the mask already."""
-        label = batch.label
-        prob = torch.stack([z.softmax(1) for z in self.views(batch.image)]).mean(0)
+    def rewritten(self, batch: Batch, there: Tensor) -> Tensor:
+        """Given labels (B, *S), but predictions where sure, of classes that are corrected and in the mask already,
+        ``there`` (B, K) bool; of what is the batch's own."""
+        label, prob = batch.core.label, torch.stack([batch.own(z.softmax(1)) for z in self.views(batch.image)]).mean(0)
         sure, predicted = prob.max(1)
-        there = one_hot(label, prob.shape[1]).flatten(2).any(2)
-        open_ = self.corrected[: prob.shape[1]].clone()
+        open_, there = self.corrected[: prob.shape[1]].clone(), there.to(label.device)
         there[:, 0] = open_[0] = True
         known = there.gather(1, predicted.flatten(1)).view_as(label)
         mended = (sure > self.config.confidence) & open_[label.clamp_min(0)] & open_[predicted] & known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -83,3 +83,8 @@ class Method(nn.Module):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Named groups, one optimiser each; most methods have one."""
         return {"main": [p for p in self.parameters() if p.requires_grad]}
+
+
+def parts(train: TrainSet) -> Iterator[Batch]:
+    """This rank's cases, as many at a time as networks see at once: several in 2D, in 3D one or a part of one."""
+    return (part for cases in train.scan(8 if len(train.shapes[0]) == 2 else 1) for part in cases.parts())

@@ -13,7 +13,7 @@ from ..functional import confident
 from ..functional.confident import Evidence, Rule
 from ..functional.losses import ce, masked_mean
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
-from .base import Build, Method
+from .base import Build, Method, parts
 
 PIECE = 512
 """Entries that ranks exchange at once."""
@@ -80,18 +80,18 @@ class ConfidentLearning(Method):
         limit = confident.limits(found, self.config.prune)
         for part, prob in self.judged(train):
             wrong = confident.flagged(prob, part.label, limit, self.config.prune)
-            train.write("refined", part.index, torch.where(wrong, prob.argmax(1), part.label))
+            train.write("refined", part.index, torch.where(wrong, prob.argmax(1), part.label), *part.place)
         self.handed_over.fill_(True)
         return {}
 
     def judged(self, train: TrainSet) -> Iterator[tuple[Batch, Tensor]]:
-        """This rank's imperfect cases, with their probabilities by the teacher that never saw them."""
-        for batch in train.scan(8 if len(train.shapes[0]) == 2 else 1):
-            batch = batch.to(self.device)
+        """This rank's imperfect cases, part by part, with their probabilities by the teacher that never saw them."""
+        for part in parts(train):
+            part = part.to(self.device)
             for half, net in enumerate(reversed(self.teachers)):
-                part = batch.rows((batch.index % 2 == half) & (batch.trust != Trust.CLEAN))
-                if len(part):
-                    yield part, net(part.image).float().softmax(1)
+                rows = part.rows((part.index % 2 == half) & (part.trust != Trust.CLEAN))
+                if len(rows):
+                    yield rows.core, rows.own(net(rows.image).float()).softmax(1)
 
     def predict(self, image: Tensor) -> Tensor:
         nets = [self.student] if self.handed_over else list(self.teachers)

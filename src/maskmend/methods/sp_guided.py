@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -16,7 +16,7 @@ from ..functional.assumptions import erased
 from ..functional.losses import ce, masked_mean, sym_kl
 from ..functional.schedule import ramp
 from ..functional.select import class_weight, small_loss_segments_by_class
-from ..functional.superpixel import Units, check_sizes, judge, unpool
+from ..functional.superpixel import Units, check_sizes, evidence, judge, summed, units, unpool
 from ..functional.teacher import frozen_copy
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
 from .base import Build, Method
@@ -102,10 +102,10 @@ class SPGuided(Method):
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         cfg, label, valid = self.config, batch.maps["refined"], batch.maps["refined"] != IGNORE
         z1, z2 = self.net1(batch.image), self.net2(batch.image)
-        units = self.units(z1.detach(), z2.detach(), batch)  # Eqs. 1, 2
+        found = self.units(z1.detach(), z2.detach(), batch)  # Eqs. 1, 2
         keep = self.keep(z1.shape[1], risen=ramp(at.epoch + 1, 0, cfg.tau_epochs))
-        kept = self.select(units, keep, cfg.at_quota)  # Eq. 3
-        clean = unpool(kept, self.place(batch, units)) & valid
+        kept = self.select(found, keep, cfg.at_quota)  # Eq. 3
+        clean = unpool(kept, self.place(batch, found)) & valid
 
         def weight(mask: Tensor) -> Tensor:
             return class_weight(label, mask, z1.shape[1], cfg.class_weight)
@@ -114,9 +114,9 @@ class SPGuided(Method):
         learned = masked_mean(loss, weight(clean if cfg.selection else valid))  # Eq. 4
         update(learned)
         if self.watched(at):
-            outside = ~kept & (units.size > 0)
+            outside = ~kept & (found.size > 0)
             if cfg.gap == "superpixel":
-                low, high = (masked_mean(units.loss, pick) for pick in (kept, outside))
+                low, high = (masked_mean(found.loss, pick) for pick in (kept, outside))
             else:
                 low, high = (masked_mean(loss.detach(), weight(mask)) for mask in (clean, valid & ~clean))
             self.gap += torch.stack((high - low, torch.ones_like(low))) * (kept.any() & outside.any())  # Eq. 5
@@ -218,22 +218,43 @@ class SPGuided(Method):
         rows = 1 if len(train.shapes[0]) == 3 else 8 if self.config.scope == "image" else TOGETHER
         index, changed = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, dtype=torch.int64)]
         for batch in train.scan(rows):
-            mended = self.mended(batch.to(self.device)).cpu()
-            train.write("refined", batch.index, mended)
-            index.append(batch.index)
-            changed.append((mended != batch.maps["refined"]).flatten(1).sum(1))
-        return int(train.gather(torch.cat(index), torch.cat(changed)).sum())
+            for part, mended in self.mended(batch):
+                train.write("refined", part.index, mended, *part.place)
+                index.append(part.index)
+                changed.append((mended != part.maps["refined"].cpu()).flatten(1).sum(1))
+        everywhere, each = torch.cat(index), torch.cat(changed)
+        cases = everywhere.unique()
+        counts = torch.zeros(len(train.shapes), dtype=torch.int64).index_add_(0, everywhere, each)
+        return int(train.gather(cases, counts[cases]).sum())
 
-    def mended(self, batch: Batch) -> Tensor:
-        """Labels (B, *S) whose least believable units took the class their superpixel votes for; clean masks stay."""
-        cfg, label = self.config, batch.maps["refined"]
-        z1, z2 = (torch.cat([net(image) for image in batch.image.split(8)]) for net in self.nets)
-        units = self.units(z1, z2, batch)
-        ranked = units if cfg.relabel_by == "loss" else replace(units, loss=-units.prob)
-        keep = [1 - cfg.relabel_share * (1 - share) for share in self.keep(z1.shape[1])]
-        wrong = ~self.select(ranked, keep, "keep") & (batch.trust != Trust.CLEAN).unsqueeze(1)  # Eq. 6
-        wrong_pixels = unpool(wrong, self.place(batch, units)) & (label != IGNORE)
-        return torch.where(wrong_pixels, unpool(units.vote, self.superpixels(batch)), label)  # Eqs. 7, 8
+    def mended(self, cases: Batch) -> Iterator[tuple[Batch, Tensor]]:
+        """Parts of the cases, and their labels (B, *S) on the CPU, whose least believable units took the class their
+        superpixel votes for; clean masks stay. Single pixels are ranked part by part."""
+        if self.config.unit == "pixel":
+            for part in cases.parts():
+                yield self.relabelled(part.core, *self.wrong([part]))
+        else:
+            wrong, found = self.wrong(cases.parts())
+            yield from (self.relabelled(part, wrong, found) for part in cases.parts(around=False))
+
+    def wrong(self, parts: Iterable[Batch]) -> tuple[Tensor, Units]:
+        """The units of the cases that have these parts, and which of them are to be relabelled, (B, G) bool."""
+        cfg, sums = self.config, []
+        for part in (part.to(self.device) for part in parts):
+            z1, z2 = (part.own(torch.cat([net(image) for image in part.image.split(8)])) for net in self.nets)
+            sums.append(evidence(z1, z2, part.core.maps["refined"], self.superpixels(part.core)))
+            trust, classes = part.trust, z1.shape[1]
+        found = units(summed(sums), cfg.agreement, cfg.unit == "part")
+        ranked = found if cfg.relabel_by == "loss" else replace(found, loss=-found.prob)
+        keep = [1 - cfg.relabel_share * (1 - share) for share in self.keep(classes)]
+        return ~self.select(ranked, keep, "keep") & (trust != Trust.CLEAN).unsqueeze(1), found  # Eq. 6
+
+    def relabelled(self, part: Batch, wrong: Tensor, units: Units) -> tuple[Batch, Tensor]:
+        """A part with its labels (B, *S), in which the wrong units are what their superpixels vote for."""
+        here = part.to(self.device)
+        label = here.maps["refined"]
+        wrong_pixels = unpool(wrong, self.place(here, units)) & (label != IGNORE)
+        return part, torch.where(wrong_pixels, unpool(units.vote, self.superpixels(here)), label).cpu()  # Eqs. 7, 8
 
     def assumptions(self, train: TrainSet) -> list[str]:
         tau = self.config.tau

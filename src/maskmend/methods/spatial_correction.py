@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -12,6 +14,7 @@ from .. import types
 from ..errors import InputError
 from ..functional.losses import ce, ce_dice, masked_mean
 from ..functional.teacher import frozen_copy
+from ..functional.windows import together
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
 from .base import Build, Method
 
@@ -74,8 +77,8 @@ class SpatialCorrection(Method):
         moved = bias.where(bias.abs() >= cfg.enough, 0)
         for batch in train.scan(8 if len(train.shapes[0]) == 2 else 1):
             noisy = batch.rows(batch.trust != Trust.CLEAN)
-            if len(noisy):
-                train.write("refined", noisy.index, self.redrawn(noisy, moved))
+            for part, mended in self.redrawn(noisy, moved) if len(noisy) else ():
+                train.write("refined", part.index, mended, *part.place)
         self.over.fill_(not moved.any())
         self.round += 1
         self.last.fill_(at.epoch)
@@ -88,7 +91,7 @@ class SpatialCorrection(Method):
         index, rows = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, 2, train.sizes.shape[1] - 1).double()]
         for batch in train.scan(1):
             if batch.trust.item() == Trust.CLEAN:
-                predicted, label = self.margin(batch).argmax(1)[0], batch.label[0]
+                predicted, label = self.drawn(batch, train.shapes[int(batch.index)])
                 offs = [off(predicted == k, label, k) for k in range(1, train.sizes.shape[1])]
                 told = torch.tensor([o is not None for o in offs])
                 index.append(batch.index)
@@ -96,22 +99,48 @@ class SpatialCorrection(Method):
         told = train.gather(torch.cat(index), torch.cat(rows)).sum(0)
         return told[0] / told[1].clamp_min(1)
 
-    def margin(self, batch: Batch) -> Tensor:
-        """How much each class leads the best other one, (B, K, *S) in logits, on the CPU."""
+    def drawn(self, case: Batch, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The predicted and the given label of one case (*S), int16."""
+        predicted = ((part, self.margin(part).argmax(1).short()) for part in case.parts())
+        given = ((part, part.label.short()) for part in case.parts(around=False))
+        return together(predicted, shape)[0], together(given, shape)[0]
+
+    def margin(self, batch: Batch, around: bool = False) -> Tensor:
+        """How much each class leads the best other one, (B, K, *S) in logits, on the CPU; of the batch's own voxels."""
         logits: Tensor = self.net(batch.to(self.device).image).float().cpu()
+        logits = logits if around else batch.own(logits)
         first, second = logits.topk(2, dim=1).values.split(1, dim=1)
         return logits - torch.where(logits == first, second, first)
 
-    def redrawn(self, batch: Batch, bias: Tensor) -> Tensor:
-        """Labels (B, *S) from predictions whose boundaries are moved by the bias (K - 1,)."""
-        margin = self.margin(batch)
-        predicted = margin.argmax(1)
-        for k, d in enumerate(bias.tolist(), 1):
-            for scores, inside in zip(margin[:, k], predicted == k, strict=True):
-                if d and inside.any() and not inside.all():
-                    scores += shift(scores, signed_distance(inside), d)
-        best, label = margin[:, 1:].max(1)
-        return torch.where(batch.label == IGNORE, IGNORE, torch.where(best > 0, label + 1, 0))
+    def redrawn(self, cases: Batch, bias: Tensor) -> Iterator[tuple[Batch, Tensor]]:
+        """Parts of cases, and labels (B, *S) from predictions whose boundaries are moved by the bias (K - 1,)."""
+        seen = partial(self.seen, cases, bias)
+        looks = None if cases.large else [*seen()]
+        peaks = torch.zeros(len(cases), len(bias))
+        for _, margin, distance in looks or seen():
+            for k, d in enumerate(bias.tolist()):
+                each = [peak(s, far, d) for s, far in zip(margin[:, k + 1], distance[:, k], strict=True)]
+                peaks[:, k] = peaks[:, k].maximum(torch.stack(each))
+        for part, margin, distance in looks or seen():
+            for k, d in enumerate(bias.tolist()):
+                for scores, far, top in zip(margin[:, k + 1], distance[:, k], peaks[:, k], strict=True):
+                    scores += shift(far, d, top)
+            best, value = margin[:, 1:].max(1)
+            label = part.core.label
+            yield part, torch.where(label == IGNORE, IGNORE, torch.where(best > 0, value + 1, 0))
+
+    def seen(self, cases: Batch, bias: Tensor) -> Iterator[tuple[Batch, Tensor, Tensor]]:
+        """Parts of cases, margins (B, K, *S) of their own voxels, and signed distances to the boundary of the predicted
+        mask of each class that is to be moved, (B, K - 1, *S), infinite where it has none."""
+        for part in cases.parts():
+            margin = self.margin(part, around=True)
+            predicted = margin.argmax(1)
+            distance = torch.full_like(margin[:, 1:], torch.inf)
+            for k in bias.nonzero().flatten().tolist():
+                for far, inside in zip(distance[:, k], predicted == k + 1, strict=True):
+                    if inside.any() and not inside.all():
+                        far.copy_(signed_distance(inside))
+            yield part, part.own(margin), part.own(distance)
 
     def predict(self, image: Tensor) -> Tensor:
         prob: Tensor = self.net(image).float().softmax(1)
@@ -131,12 +160,25 @@ def off(predicted: Tensor, label: Tensor, k: int) -> float | None:
     truth = label == k
     if not predicted.any() or not truth.any():
         return float(truth.any()) - float(predicted.any()) if predicted.any() or truth.any() else None
-    edge = (signed_distance(truth) == 1) & (label != IGNORE)
-    return float((signed_distance(predicted)[edge] - 1).mean()) if edge.any() else None
+    box = around(predicted | truth)
+    edge = (signed_distance(truth[box]) == 1) & (label[box] != IGNORE)
+    return float((signed_distance(predicted[box])[edge] - 1).mean()) if edge.any() else None
 
 
-def shift(scores: Tensor, distance: Tensor, d: float) -> Tensor:
-    """What moves the zero of scores (*S) by d: b exp(-distance^2 / (2 d^2)), b the largest score in between."""
+def around(mask: Tensor) -> tuple[slice, ...]:
+    """The box of a mask (*S) that is not empty, one pixel wider, which holds what is nearest to it or outside of it."""
+    ends = [where.nonzero() for axis in range(mask.ndim) for where in [mask.movedim(axis, 0).flatten(1).any(1)]]
+    return tuple(slice(max(0, int(end[0]) - 1), int(end[-1]) + 2) for end in ends)
+
+
+def peak(scores: Tensor, distance: Tensor, d: float) -> Tensor:
+    """The largest score (*S), (), between a boundary and where it is moved by d; 0 where nothing lies there."""
     band = (distance > 0) & (distance <= d) if d > 0 else (distance < 0) & (distance >= d)
-    most = scores[band].abs().max() if band.any() else scores.new_zeros(())
-    return (most if d > 0 else -most) * torch.exp(-distance.square() / (2 * d * d))
+    return scores[band].abs().max() if band.any() else scores.new_zeros(())
+
+
+def shift(distance: Tensor, d: float, peak: Tensor) -> Tensor:
+    """What moves the zero of scores (*S) by d: b exp(-distance^2 / (2 d^2)), b their ``peak``."""
+    if not d:
+        return torch.zeros_like(distance)
+    return (peak if d > 0 else -peak) * torch.exp(-distance.square() / (2 * d * d))
