@@ -14,7 +14,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tensorboard,mlflow,ray,slurm,hdf5]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,tensorboard,mlflow,ray,slurm,hdf5,dicom,export]'
 	touch $@
 
 demo: setup

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .verbs.audit import audit
     from .verbs.demo import demo
     from .verbs.evaluate import evaluate
+    from .verbs.export import export
     from .verbs.fuse import fuse
     from .verbs.grade import grade
     from .verbs.mend import mend
@@ -31,6 +32,7 @@ __all__ = [
     "audit",
     "demo",
     "evaluate",
+    "export",
     "fuse",
     "grade",
     "mend",
@@ -47,6 +49,7 @@ _HOMES = {
     "train": ".verbs.train",
     "predict": ".verbs.predict",
     "evaluate": ".verbs.evaluate",
+    "export": ".verbs.export",
     "fuse": ".verbs.fuse",
     "demo": ".verbs.demo",
     "audit": ".verbs.audit",
