@@ -1,4 +1,4 @@
-"""Models: train, predict, evaluate, methods."""
+"""Models: train, predict, evaluate, export, methods."""
 
 from __future__ import annotations
 
@@ -148,6 +148,20 @@ def evaluate(
             raise InputError("--surface, --resample and --dataset are of predicted masks; leave them out for an audit.")
         return show(grade(predictions, references, output).table())
     show(evaluate(predictions, references, output, dataset=dataset, **asked).table())
+
+
+@app.command(cls=Verb, epilog="Example: maskmend export RUN -o MODEL")
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder that train wrote.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="New folder: ONNX, TorchScript and a MONAI bundle.")
+    ],
+    checkpoint: Annotated[Literal["best", "last"], typer.Option(help="Which of the run's two models.")] = "best",
+) -> None:
+    """Write a trained model as ONNX and as a MONAI bundle, its preprocessing with it."""
+    from ..verbs.export import export
+
+    show(export(run, output, checkpoint=checkpoint).table())
 
 
 @app.command(cls=Verb, epilog="Example: maskmend methods gsd_net")
