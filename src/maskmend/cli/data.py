@@ -22,8 +22,8 @@ def prepare(
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="Folder with images/ and masks/ (or masks/RATER/), or with an MSD dataset.json; or a public "
-            "data set's name.",
+            help="Folder with images/ and masks/ (or masks/RATER/), with an MSD dataset.json, or with DICOM series and "
+            "masks; or a public data set's name.",
         ),
     ] = None,
     output: Annotated[
@@ -39,12 +39,16 @@ def prepare(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Take masks most of which are empty, as of slices of volumes.")
     ] = False,
+    structures: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Of DICOM masks, take these alone; by default all.")
+    ] = None,
     listing: Annotated[bool, typer.Option("--list", help="The public data sets, and where each is obtained.")] = False,
 ) -> None:
     """Turn a folder of images and masks, or a public data set, into an nnU-Net data set."""
     from ..verbs.prepare import prepare
 
     asked: dict[str, Any] = {"archive": archive, "test": test, "threshold": threshold, "seed": seed, "partial": partial}
+    asked["structures"] = tuple(name.strip() for name in (structures or "").split(",") if name.strip())
     show(prepare(None if listing else source, output, allow_empty=allow_empty, **asked).table())
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from ..data.align import aligned
 from ..data.dataset import Dataset, open_dataset, write_dataset
+from ..data.dicom import is_dicom
 from ..data.empty import KEY, MOST, check_masks
 from ..data.formats import (
     PICTURES,
@@ -28,7 +31,7 @@ from ..data.scratch import check_new, new_folder, scratch
 from ..errors import InputError
 from ..progress import track
 from ..texts import case_name
-from . import recipes
+from . import dicom, recipes
 from .sources import Pair, Source, recognise
 from .survey import THRESHOLD, Channels, MaskRule, channels_of, file_ending, mask_rule, read_all
 
@@ -42,15 +45,18 @@ def prepare(
     threshold: int = THRESHOLD,
     seed: int = 0,
     allow_empty: bool = False,
+    structures: Sequence[str] = (),
 ) -> Dataset:
     """Convert ``source`` to an nnU-Net data set at ``output``; the source is never changed.
 
     Understood: a task of the Medical Segmentation Decathlon (``dataset.json`` that lists its files); a folder with
     ``images/`` and ``masks/`` of matching names, perhaps ``images_test/`` and ``masks_test/``; the same with a folder
     for each rater, ``masks/RATER/``, whose majority becomes the label, the lower class where they tie, with
-    ``labelsTr_raters/RATER/`` beside it; an nnU-Net data set with 0/255 masks.
-    ``test``: share of the cases, drawn by ``seed``, kept back as a test set with labels. ``threshold``: where JPEG or
-    smoothed masks are cut; above it is foreground. ``allow_empty``: most masks may be empty, and dataset.json says so.
+    ``labelsTr_raters/RATER/`` beside it; an nnU-Net data set with 0/255 masks; DICOM series at any depth, with
+    DICOM-SEG or RTSTRUCT files that are drawn on them (``dicom``).
+    ``test``: share of the cases (of the patients, where DICOM tells them), drawn by ``seed``, kept back as a test set
+    with labels. ``threshold``: where JPEG or smoothed masks are cut; above it is foreground. ``allow_empty``: most
+    masks may be empty, and dataset.json says so. ``structures``: of DICOM masks, take these alone.
     Raises InputError where a pair is incomplete, unequal in size or unreadable, where most masks are empty, and where
     ``output`` is not empty.
     Nothing is left at ``output`` unless all went well.
@@ -59,11 +65,17 @@ def prepare(
     check_new(output)
     if not 0 <= test < 1:
         raise InputError(f"test={test:g} is no share of the cases; choose one from 0 to below 1.")
+    about = {KEY: True} if allow_empty else {}
+    if is_dicom(source):
+        _check_outside(source, output)
+        with scratch(output, ".scratch") as folder:
+            found = dicom.read(source, folder, structures)
+            return _convert(replace(found, about=found.about | about), output, test, threshold, seed)
+    if structures:
+        raise InputError(f"{source} holds no DICOM, and structures={','.join(structures)} is of DICOM; leave it out.")
     found = recognise(source)
     _check_apart(found, output)
-    if allow_empty:
-        found = replace(found, about=found.about | {KEY: True})
-    return _convert(found, output, test, threshold, seed)
+    return _convert(replace(found, about=found.about | about), output, test, threshold, seed)
 
 
 def prepare_recipe(name: str, archive: Path, output: Path, partial: bool = False, seed: int = 0) -> Dataset:
@@ -98,6 +110,9 @@ def _convert(found: Source, output: Path, test: float, threshold: int, seed: int
             _write_labels(pair, root / f"labels{part}", ending, rule)
         for path in found.beside:
             shutil.copyfile(path, root / path.name)
+        if found.patients:
+            with (root / "patients.csv").open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows([("case", "patient"), *found.patients.items()])
         about = {"name": output.name, **found.about, **_of_raters(found), "converted_by": "maskmend prepare"}
         write_dataset(root, channels.names, rule.labels, ending, len(found.train), **about)
         made = open_dataset(root)
@@ -136,13 +151,16 @@ def _hold_out(source: Source, test: float, seed: int) -> Source:
         return source
     if any(pair.masks for pair in source.test):
         raise InputError(f"the source has a test set of its own; leave out test={test:g}.")
-    names = sorted(pair.name for pair in source.train)
-    count = max(round(test * len(names)), 1)
-    if count >= len(names):
-        raise InputError(f"test={test:g} of {len(names)} cases leaves none to train on; choose a smaller share.")
+    of = {pair.name: source.patients.get(pair.name, pair.name) for pair in source.train}
+    groups = sorted(set(of.values()))
+    count = max(round(test * len(groups)), 1)
+    if count >= len(groups):
+        kind = "patients" if source.patients else "cases"
+        raise InputError(f"test={test:g} of {len(groups)} {kind} leaves none to train on; choose a smaller share.")
     if source.beside:
         raise InputError(f"{source.beside[0]} speaks of every case, so none is kept back; choose test=0.")
-    held = {names[place] for place in np.random.default_rng(seed).permutation(len(names))[:count]}
+    drawn = {groups[place] for place in np.random.default_rng(seed).permutation(len(groups))[:count]}
+    held = {name for name, group in of.items() if group in drawn}
     return replace(
         source,
         train=tuple(pair for pair in source.train if pair.name not in held),

@@ -41,7 +41,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class Source:
-    """All cases, and what the source says of them: names of channels and labels, words on where it came from."""
+    """All cases, and what the source says of them: names of channels and labels, words on where it came from.
+    ``patients``: case -> patient, where one has several cases."""
 
     train: tuple[Pair, ...]
     test: tuple[Pair, ...]
@@ -50,6 +51,7 @@ class Source:
     binary: bool = False
     about: dict[str, Any] = field(default_factory=dict)
     beside: tuple[Path, ...] = ()
+    patients: Mapping[str, str] = field(default_factory=dict)
 
 
 def recognise(root: Path) -> Source:
@@ -64,7 +66,9 @@ def recognise(root: Path) -> Source:
         return _decathlon(root, content) if is_decathlon(root, content) else _nnunet(root)
     masks = next((name for name in MASK_FOLDERS if (root / name).is_dir()), None)
     if masks is None or not (root / "images").is_dir():
-        raise InputError(f"{root} holds neither dataset.json nor the folders images/ and masks/; arrange it like that.")
+        raise InputError(
+            f"{root} holds neither dataset.json nor the folders images/ and masks/, and no DICOM; arrange it like that."
+        )
     train = _pairs(root / "images", root / masks)
     test_images, test_masks = root / "images_test", root / f"{masks}_test"
     if test_masks.is_dir() and not test_images.is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def prepare(
     seed: int = 0,
     partial: bool = False,
     allow_empty: bool = False,
+    structures: Sequence[str] = (),
 ) -> Prepared | Recipes:
     """Make an nnU-Net data set at ``output``.
 
@@ -62,6 +64,7 @@ def prepare(
         test, threshold, seed: as ``prepare.prepare`` takes them; a recipe takes the seed alone.
         partial: take an archive that is not whole.
         allow_empty: take masks most of which are empty; dataset.json then says that it is right.
+        structures: of the masks of DICOM series, take these alone, as classes 1, 2, … in this order; by default all.
 
     Raises:
         InputError: nothing was understood, or it is not what it should be.
@@ -73,6 +76,7 @@ def prepare(
         if output is None:
             raise InputError(f"there is no place for {recipe.title}; name a new folder with -o.")
         given = {f"test={test:g}": test, f"threshold={threshold}": threshold != THRESHOLD, "allow_empty": allow_empty}
+        given["structures"] = bool(structures)
         if needless := [word for word, asked in given.items() if asked]:
             raise InputError(f"{recipe.name} has its own test cases and masks; leave {needless[0]} out.")
         return Prepared(prepare_recipe(recipe.name, archive, output, partial, seed))
@@ -85,7 +89,7 @@ def prepare(
     if output is None:
         example = f"maskmend prepare {shlex.quote(str(source))} -o Dataset001_Name"
         raise InputError(f"there is no place for the data set of {source}; name a new folder with -o: {example}.")
-    return Prepared(of_folder(Path(source), output, test, threshold, seed, allow_empty))
+    return Prepared(of_folder(Path(source), output, test, threshold, seed, allow_empty, structures))
 
 
 def _told(recipe: Recipe, words: tuple[str, ...]) -> str:

@@ -1,0 +1,316 @@
+"""DICOM files of a folder: which series of scans there are, and which files draw masks on them.
+
+Nothing that names a patient is ever told: ``Found.told`` and ``Found.said`` leave it out of paths and of the words of
+libraries. Only headers are read here (``dicom_scan`` and ``dicom_masks`` read the rest).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..progress import track
+from .clutter import meant
+from .formats import ENDINGS, READ_ONLY, first_line
+from .geometry import Array
+
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""DICOM-SEG: segments as frames of their own, and label maps."""
+RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+CAPTURES, RADIOTHERAPY = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.481."
+NAMING = ("PatientName", "PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber")
+UID = re.compile(r"\d+(\.\d+){4,}")
+PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SpacingBetweenSlices", "SliceThickness")
+GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+REFERENCES = ("ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence")
+KINDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality")
+TAGS = (*NAMING, *PLACE, *GROUPS, *REFERENCES, *KINDS, "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One slice: of a file, or the ``frame`` (from 0) of a file that holds many. ``corner``: mm of the first pixel's
+    centre; ``axes``: x, y, z of the step to the next column, then to the next row; all LPS. ``shape``: rows, columns;
+    ``spacing_mm``: between rows, between columns. ``thickness_mm``: what the header says of the distance of slices."""
+
+    path: Path
+    frame: int
+    uid: str
+    corner: tuple[float, ...]
+    axes: tuple[float, ...]
+    spacing_mm: tuple[float, ...]
+    shape: tuple[int, int]
+    thickness_mm: float = 1.0
+
+
+@dataclass(frozen=True)
+class Series:
+    """A scan: its frames, in no order. ``patient``: one word for all of one patient, which does not tell who it is."""
+
+    uid: str
+    modality: str
+    space: str
+    patient: str
+    frames: tuple[Frame, ...]
+
+    @property
+    def key(self) -> str:
+        """What stands for the series where its UID must not stand."""
+        return _hashed(self.uid)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A file with masks: of which series it says to be (``of``), and of which images (``images``: UIDs)."""
+
+    path: Path
+    contours: bool
+    of: tuple[str, ...]
+    images: frozenset[str]
+    space: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """The scans and masks of a folder, by the path of their first file; ``secrets``: words that name a patient."""
+
+    root: Path
+    series: tuple[Series, ...]
+    drawings: tuple[Drawing, ...]
+    secrets: frozenset[str]
+
+    def told(self, path: Path) -> str:
+        """A path as it stands in a sentence: a part that names a patient, or is a UID, is told by its number."""
+        place = self.root
+        words = []
+        for part in path.relative_to(self.root).parts:
+            number = [*meant(place)].index(place / part) + 1 if self.secret(part) else 0
+            words.append(f"(no. {number} by name)" if number else part)
+            place = place / part
+        return str(self.root.joinpath(*words))
+
+    def secret(self, text: str) -> bool:
+        """Whether a text names a patient, or holds a UID."""
+        return UID.search(text) is not None or any(word in text.casefold() for word in self.secrets)
+
+    def said(self, error: BaseException) -> str:
+        """What a library said, or its kind of error where that tells of a patient."""
+        text = first_line(error)
+        return type(error).__name__ if self.secret(text) else text
+
+
+def pydicom() -> Any:
+    """pydicom. Raises InputError where it is not installed."""
+    return library("pydicom")
+
+
+def library(name: str) -> Any:
+    """pydicom or highdicom, which speak of what they read to nobody. Raises InputError where it is not installed."""
+    try:
+        found: Any = import_module(name)
+    except ImportError:
+        raise InputError("this is DICOM, which needs other libraries: pip install 'maskmend[dicom]'.") from None
+    logging.getLogger(name.partition(".")[0]).setLevel(logging.CRITICAL + 1)
+    return found
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the libraries' warnings, which quote what a header says."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def is_dicom(place: Path) -> bool:
+    """Whether a folder, or its images/ if it has one, holds DICOM files, and no data set."""
+    place = Path(place)
+    if not place.is_dir() or (place / "dataset.json").exists():
+        return False
+    return next(_files(place / "images" if (place / "images").is_dir() else place), None) is not None
+
+
+def survey(root: Path) -> Found:
+    """What the DICOM files of a folder are, at any depth. Warns of those that are neither scans nor masks of scans.
+
+    Raises InputError for a file that cannot be read, and where there is no scan.
+    """
+    headers: list[tuple[Path, Any]] = []
+    broken: list[tuple[Path, Exception]] = []
+    paths = [*_files(root)]
+    for path in track(paths, "Reading DICOM headers", total=len(paths)):
+        try:
+            headers.append((path, _header(path)))
+        except InputError:
+            raise
+        except Exception as error:  # a damaged file may raise anything
+            broken.append((path, error))
+    found = Found(root, (), (), frozenset(word for _, header in headers for word in _naming(header)))
+    if broken:
+        path, why = broken[0]
+        raise InputError(f"{found.told(path)} cannot be read ({found.said(why)}); replace it by a whole copy.")
+    with quiet():
+        found, others = _sorted(found, headers)
+    if others:
+        said = ", ".join(f"{count} {why}" for why, count in others.items())
+        warnings.warn(f"{root}: DICOM files that are left out: {said}.", stacklevel=2)
+    if not found.series:
+        raise InputError(f"{root} holds no DICOM scan with a place in space; name a folder that holds series.")
+    return found
+
+
+# --- headers ----------------------------------------------------------------------------------------------------------
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """The DICOM files at any depth, by name."""
+    for path in meant(root):
+        if path.is_dir():
+            yield from _files(path)
+        elif path.is_file() and not path.name.lower().endswith(ENDINGS + READ_ONLY) and _marked(path):
+            yield path
+
+
+def _marked(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM" or _forced(path)
+
+
+def _forced(path: Path) -> bool:
+    """Old files lack the mark."""
+    return path.name.lower().endswith(".dcm")
+
+
+def _header(path: Path) -> Any:
+    """What stands before the pixels. Raises whatever a damaged file may raise."""
+    with quiet():
+        header = pydicom().dcmread(path, stop_before_pixels=True, specific_tags=[*TAGS], force=_forced(path))
+        header.kind = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
+    if not header.kind:
+        raise ValueError("it does not say what it is")
+    return header
+
+
+def _naming(header: Any) -> Iterator[str]:
+    """Words of a header that name the patient, in small letters."""
+    for tag in NAMING:
+        for word in re.split(r"[\^=\s\\,;'\[\]]+", str(header.get(tag) or "").casefold()):
+            if len(word) > 2:
+                yield word
+
+
+def _sorted(found: Found, headers: Sequence[tuple[Path, Any]]) -> tuple[Found, Counter[str]]:
+    """The scans and the masks among the files; and how many others there are, by the reason."""
+    frames: dict[str, list[Frame]] = {}
+    about: dict[str, Any] = {}
+    drawings, others = list[Drawing](), Counter[str]()
+    for path, header in headers:
+        if header.kind in (*SEGMENTATIONS, RTSTRUCT):
+            drawings.append(_drawing(path, header, header.kind == RTSTRUCT))
+        elif why := _no_scan(header):
+            others[why] += 1
+        else:
+            uid = str(header.SeriesInstanceUID)
+            about.setdefault(uid, header)
+            frames.setdefault(uid, []).extend(_placed(path, header, found))
+    series = tuple(
+        Series(uid, str(about[uid].get("Modality", "")), str(about[uid].get("FrameOfReferenceUID", "")),
+               _hashed(str(about[uid].get("PatientID") or uid)), tuple(each))
+        for uid, each in frames.items()
+    )  # fmt: skip
+    return Found(found.root, series, tuple(drawings), found.secrets), others
+
+
+def _no_scan(header: Any) -> str:
+    """Why a file is no slice of a scan; "" where it is one."""
+    if "Rows" not in header or header.kind.startswith(RADIOTHERAPY):
+        return "without an image of the patient"
+    if header.get("SamplesPerPixel", 1) != 1:
+        return "in colour"
+    if header.kind.startswith(CAPTURES):
+        return "secondary captures"
+    return "" if "ImagePositionPatient" in header or GROUPS[1] in header else "without a place in space"
+
+
+def _placed(path: Path, header: Any, found: Found) -> list[Frame]:
+    try:
+        return frames_of(path, header)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+        raise InputError(
+            f"{found.told(path)} does not say where its pixels lie (ImagePositionPatient, ImageOrientationPatient, "
+            "PixelSpacing); get it anew, or take it out."
+        ) from None
+
+
+def frames_of(path: Path, header: Any) -> list[Frame]:
+    """The slices of one file, by its header. Raises AttributeError and others where it lacks something."""
+    uid, shape = str(header.SOPInstanceUID), (int(header.Rows), int(header.Columns))
+    if GROUPS[1] not in header:
+        return [_frame(path, 0, uid, shape, (header,))]
+    shared = [*header.get(GROUPS[0], [])]
+    return [_frame(path, place, uid, shape, (own, *shared)) for place, own in enumerate(header[GROUPS[1]].value)]
+
+
+def _frame(path: Path, place: int, uid: str, shape: tuple[int, int], groups: Sequence[Any]) -> Frame:
+    """By the first of the groups that tells each; in enhanced files it stands in a sequence of one item."""
+
+    def told(word: str, count: int, sequence: str) -> tuple[float, ...]:
+        for group in groups:
+            holder = group[sequence].value[0] if sequence in group else group
+            if holder.get(word) is not None:
+                value = holder.get(word)
+                values = tuple(float(each) for each in (value if count > 1 else [value]))
+                if len(values) == count:
+                    return values
+        raise AttributeError(word)
+
+    apart: tuple[float, ...] = (1.0,)
+    for word in ("SpacingBetweenSlices", "SliceThickness"):
+        try:
+            apart = told(word, 1, "PixelMeasuresSequence")
+            break
+        except AttributeError:
+            continue
+    corner = told("ImagePositionPatient", 3, "PlanePositionSequence")
+    axes = told("ImageOrientationPatient", 6, "PlaneOrientationSequence")
+    spacing = told("PixelSpacing", 2, "PixelMeasuresSequence")
+    return Frame(path, place, uid, corner, axes, spacing, shape, abs(apart[0]) or 1.0)
+
+
+def _drawing(path: Path, header: Any, contours: bool) -> Drawing:
+    """What it refers to; a DICOM-SEG names a series, an RTSTRUCT a space, a study and in it a series."""
+    if contours:
+        spaces = [*header.get(REFERENCES[1], [])]
+        studies = [study for space in spaces for study in space.get("RTReferencedStudySequence", [])]
+        series = [each for study in studies for each in study.get("RTReferencedSeriesSequence", [])]
+        images = [image for each in series for image in each.get("ContourImageSequence", [])]
+        own = [str(space.get("FrameOfReferenceUID", "")) for space in spaces]
+    else:
+        series = [*header.get(REFERENCES[0], [])]
+        images = [image for each in series for image in each.get("ReferencedInstanceSequence", [])]
+        own = [str(header.get("FrameOfReferenceUID", ""))]
+    of = tuple(str(each.SeriesInstanceUID) for each in series if "SeriesInstanceUID" in each)
+    uids = frozenset(str(image.ReferencedSOPInstanceUID) for image in images)
+    return Drawing(path, contours, of, uids, own[0] if own else "")
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def placed_at(frames: Sequence[Frame]) -> tuple[Array, Array]:
+    """(N, 3) corners in mm, and the direction (3,) in which slices follow each other."""
+    axes = np.array(frames[0].axes)
+    return np.array([frame.corner for frame in frames]), np.cross(axes[:3], axes[3:])
