@@ -44,6 +44,7 @@ class RunConfig(Config):
     method: Tree = Field({"name": methods.DEFAULT}, description="name, and parameters of that method")
     seed: int = Field(0, ge=0, description="the same seed and data, the same run")
     fold: int | Literal["all"] = Field(0, description="cross-validation fold, or all: train on everything")
+    start: str | None = Field(None, description="run folder or file of weights that the networks start from")
     network: NetworkConfig = NetworkConfig()
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()

@@ -18,7 +18,7 @@ from .data import Material, Wrong
 from .deal import Deal
 from .plan import NONE, BenchPlan, DataSpec, Labels, MethodSpec, Reported, combinations, settings
 
-IDLE = {"train": ("threads", "save_every", "log_every"), "events": ("tensorboard", "mlflow")}
+IDLE = {"train": ("threads", "compile", "save_every", "log_every"), "events": ("tensorboard", "mlflow")}
 """Settings that change how a run is made or told, not what comes out."""
 
 
@@ -181,6 +181,8 @@ def _oracle(labels: Labels, tau: str | None) -> tuple[str, ...]:
 def trimmed(config: RunConfig) -> dict[str, Any]:
     """The settings that decide what comes out."""
     tree = config.model_dump(mode="json")
+    if config.start is None:
+        del tree["start"]
     for group, names in IDLE.items():
         tree[group] = {name: value for name, value in tree[group].items() if name not in names}
     return tree

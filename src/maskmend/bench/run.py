@@ -30,6 +30,7 @@ from ..methods import Method
 from ..networks import total_stride
 from ..runs.execute import reason
 from ..runs.folder import build_method, check_size, write_run
+from ..runs.start import read_start
 from ..runs.train import make_fit, warn
 from ..texts import read_rows
 from .keys import Run
@@ -105,7 +106,7 @@ def _fit(run: Run, world: World) -> tuple[Fit, Validation]:
     train, test = run.deal.cases(true, given)
     plan = make_plan(given, train, run.config.data)
     check_size(run.config, plan, world.device)
-    model = build_method(run.config, plan)
+    model = build_method(run.config, plan, read_start(run.config.start).into)
     check_optimizer(run.config.optim, model.parameter_groups())
     plan = plan.for_stride(total_stride(model, plan.dims))
     cache, store = Cache(default_cache()), RefinedStore(run.folder / "refined")

@@ -27,7 +27,8 @@ CASES = (
     "if not re.search('_(?!0000)[0-9]{4}$', f.removesuffix(@ending))]"
 )
 EVALUATOR = (
-    "$(lambda infer, net, device, save: lambda case: save({**case, 'pred': infer(case['image'][None].to(device), net)[0]})"
+    "$(lambda infer, net, device, save: "
+    "lambda case: save({**case, 'pred': infer(case['image'][None].to(device), net)[0]})"
     ")(@inferer, @network_def, @device, @postprocessing)"
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -21,17 +21,20 @@ from ..engine import checkpoint
 from ..errors import InputError
 from ..functional.rng import fold, seed_all
 from ..methods import Method
-from ..networks import build, total_stride
+from ..networks import Network, build, total_stride
 from ..texts import read_object
 
 AGAIN = "name the folder of a whole run, or train again"
 
 
-def build_method(run: RunConfig, plan: Plan) -> Method:
-    """The method that ``run`` names, with fresh networks for the images of ``plan``; the same for the same seed."""
+def build_method(run: RunConfig, plan: Plan, begin: Callable[[Network], Network] = lambda net: net) -> Method:
+    """The method that ``run`` names, with fresh networks for the images of ``plan``; the same for the same seed.
+
+    begin: what each gets before the method sees it, such as weights to start from.
+    """
     cls, parameters = run.method_parts()
     seed_all(fold(run.seed, "networks"))
-    return cls(partial(build, run.network, plan.channels, plan.classes, plan.dims), parameters)
+    return cls(lambda: begin(build(run.network, plan.channels, plan.classes, plan.dims)), parameters)
 
 
 def check_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..errors import InputError
 from ..runs import train as runs
 from ..runs.train import RunSummary
 
-__all__ = ["RunSummary", "Taken", "begun", "tau_of", "train"]
+__all__ = ["RunSummary", "Taken", "begun", "start_words", "tau_of", "train"]
 
 
 def train(
@@ -26,6 +27,7 @@ def train(
     overrides: Sequence[str] = (),
     *,
     audit: Path | None = None,
+    start: Path | None = None,
     resume: bool = False,
     device: str = "auto",
     fast_dev_run: bool = False,
@@ -40,6 +42,9 @@ def train(
         config: YAML file of settings.
         overrides: words such as "method.tau=0.06", stronger than the file.
         audit: an audit of ``dataset``, which tells a method that has one the share of wrong pixels, ``method.tau``.
+        start: weights that the networks start from, as far as they fit: a run folder (the networks it predicts with, of
+            its best checkpoint), best.ckpt or last.ckpt of one, or a state dict as .pt, .pth or .safetensors, of the
+            whole network or its encoder. It is the setting ``start``.
         resume: continue a stopped run in ``output``, with its own settings.
         device: auto, cpu or cuda.
         fast_dev_run: two steps and a validation of two cases, to see that everything fits.
@@ -48,11 +53,16 @@ def train(
         InputError: anything about the data, the audit or the settings that would spoil the run, before any training
             starts; or another process is at work in ``output``.
     """
-    words = list(overrides)
+    words = [*overrides, *start_words(start)]
     if audit is not None:
         words.append(tau_of(audit, dataset, method, config or begun(output, resume), overrides).word)
     asked = {"resume": resume, "fast_dev_run": fast_dev_run}
     return runs.train(dataset, output, method, config, words, device=device, **asked)
+
+
+def start_words(start: Path | None) -> list[str]:
+    """The setting that says where the networks start from, if it was asked for."""
+    return [] if start is None else [f"start={json.dumps(str(Path(start).resolve()))}"]
 
 
 def begun(output: Path, resume: bool) -> Path | None:
