@@ -33,6 +33,10 @@ def train(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="YAML settings; key=value words go over them.")
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN|FILE", help="Start from the weights of this run, or of .pt, .safetensors."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run folder's last checkpoint.")] = False,
     device: DeviceOption = "auto",
     fast_dev_run: Annotated[
@@ -51,11 +55,12 @@ def train(
     ] = None,
 ) -> None:
     """Train a model on masks that are partly wrong."""
-    from ..verbs.train import train
+    from ..verbs.train import start_words, train
 
+    overrides = [*(overrides or []), *start_words(start)]
     asked: dict[str, Any] = {"method": method, "config": config, "resume": resume, "device": device}
     asked["fast_dev_run"] = fast_dev_run
-    words = [*(overrides or []), *_from_audit(audit, dataset, output, overrides or [], search, asked)]
+    words = [*overrides, *_from_audit(audit, dataset, output, overrides, search, asked)]
     if search is None and (candidates, search_epochs) != (None, None):
         raise InputError("--candidates and --search-epochs are of a search; add --search PARAMETER, or leave them out.")
     if search is not None:

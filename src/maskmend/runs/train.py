@@ -35,6 +35,7 @@ from ..methods import Method
 from ..networks import total_stride
 from ..types import Batch, Trust
 from .folder import build_method, check_folder, check_size, write_run
+from .start import read_start
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def _train(
 ) -> RunSummary:
     """``train`` in a folder that is ours; ``most``: of so many cases is the validation."""
     check_trackers(run.events)
+    start = read_start(None if resume and _holds_run(output) else run.start)
     data = open_dataset(dataset)
     cases, held_out = split(data, run.fold)
     held_out = held_out[:most]
@@ -94,7 +96,7 @@ def _train(
     world.wait()
     plan = make_plan(data, cases, run.data)
     check_size(run, plan, world.device)
-    model = build_method(run, plan)
+    model = build_method(run, plan, start.into)
     model.searching = searching
     check_optimizer(run.optim, model.parameter_groups())
     plan = plan.for_stride(total_stride(model, plan.dims))
@@ -108,7 +110,7 @@ def _train(
     if fit.complete:
         return RunSummary(output, fit.scores, complete=True)
     if world.leads:
-        for note in plan.notes:
+        for note in (*plan.notes, *start.said()):
             warnings.warn(note, stacklevel=2)
         write_run(output, run, plan)
     return RunSummary(output, fit.run())
@@ -145,8 +147,8 @@ def _settings(
     output: Path, method: str | None, config: Path | None, overrides: Sequence[str], resume: bool, short: bool
 ) -> RunConfig:
     """The settings of a new run; or of the one to continue, which may be told to train longer and nothing else."""
-    mine, last = output / "config.yaml", output / "last.ckpt"
-    if not resume and (last.exists() or checkpoint.previous(last).exists()):
+    mine = output / "config.yaml"
+    if not resume and _holds_run(output):
         raise InputError(f"{output} holds a run already; continue it with --resume, or name another folder.")
     if resume and not mine.exists() and any(path.name != LOCK for path in output.iterdir()):
         raise InputError(f"{output} holds no run to resume; name the folder of a run, or leave --resume out.")
@@ -158,6 +160,11 @@ def _settings(
     if begun and (other := _first_difference(begun.model_dump(), asked.model_dump())):
         raise InputError(f"{mine} says {other}; resume with the run's own settings, or start a new run elsewhere.")
     return asked
+
+
+def _holds_run(output: Path) -> bool:
+    last = output / "last.ckpt"
+    return last.exists() or checkpoint.previous(last).exists()
 
 
 def _first_difference(old: dict[str, object], new: dict[str, object], place: str = "") -> str | None:
