@@ -45,8 +45,8 @@ class Start:
         fits = {name: there[name] for name in own if name in there and there[name].shape == own[name].shape}
         if not any(value.ndim > 1 for value in fits.values()):
             raise InputError(
-                f"{self.source} fits no layer of the network: it holds {_some(state)}, and network.name="
-                f"{type(net).__module__.rpartition('.')[2]} has {_some(own)}; set network.* as they were there, or "
+                f"{self.source} fits no layer of the network: it holds {_some(state)} and others, network.name="
+                f"{type(net).__module__.rpartition('.')[2]} {_some(own)} and others; set network.* as they were there, or "
                 f"{CURE}."
             )
         kept = {name: value for name, value in fits.items() if not (again and name.startswith(HEAD))}
@@ -85,8 +85,8 @@ class Taken:
             classes = f" ({len(anew[name])} classes, not {len(self.there[name])})" if name in self.there else ""
             said += f", the last layer starts anew{classes}"
         elif anew:
-            said += f", {len(anew)} start anew, {_some(anew)}"
-        return said + (f"; {len(unused)} there are not used, {_some(unused)}" if unused else "")
+            said += f", {len(anew)} start anew, such as {_some(anew)}"
+        return said + (f"; {len(unused)} there are not used, such as {_some(unused)}" if unused else "")
 
 
 def read_start(place: str | None) -> Start:
@@ -188,6 +188,6 @@ def _named_as(state: State, own: State) -> dict[str, Tensor]:
 
 
 def _some(state: State) -> str:
-    """ "such as down.0.weight (8 × 1 × 3 × 3)"."""
+    """ "down.0.weight (8 × 1 × 3 × 3)"."""
     name, value = next(iter(state.items()))
-    return f"such as {name} ({' × '.join(map(str, value.shape)) or 'one number'})"
+    return f"{name} ({' × '.join(map(str, value.shape)) or 'one number'})"
