@@ -14,7 +14,7 @@ from maskmend.errors import InputError
 from maskmend.types import IGNORE
 
 ABOUT = store.About(
-    maskmend="1", dataset="Dataset001_X", dims=2, labels={"background": 0, "left lung": 1}, ignore=2,
+    maskmend="1", dataset="Dataset001_X", dims=2, labels={"rest": 0, "left lung": 1}, ignore=2,
     file_ending=".png", files={"a": ("0" * 64,)}, made="2026-01-01T00:00:00+00:00", seconds=1.5,
     tau={"left lung": store.Share(value=0.1, low=0.05, high=0.2)},
 )  # fmt: skip
@@ -41,6 +41,7 @@ def folder(tmp_path: Path) -> Path:
 def test_what_is_written_is_read(folder: Path) -> None:
     audit = store.open_audit(folder)
     assert audit.about == ABOUT
+    assert [*audit.about.labels] == ["rest", "left lung"], "the file sorts names, shares of classes go by value"
     assert audit.rows == ROWS
     (finding,) = audit.findings("a")
     assert (finding.kind, finding.class_, finding.source) == ("hole", "left lung", "check")

@@ -17,9 +17,9 @@ from maskmend.data.dataset import open_dataset
 from maskmend.data.formats import Geometry, read_label, write_json, write_label
 from maskmend.metrics import dice
 
-LABELS = {"background": 0, "whole": [1, 2, 3], "core": [3, 2], "enhancing": [3]}
+LABELS = {"background": 0, "whole": [1, 2, 3], "core": [3, 2], "active": [3]}
 ORDER = [1, 2, 3]
-CLASSES = {"background": 0, "whole 1": 1, "core 2": 2, "enhancing": 3}
+CLASSES = {"background": 0, "whole 1": 1, "core 2": 2, "active": 3}
 PIXELS = Geometry((1.0, 1.0))
 
 
@@ -42,7 +42,7 @@ def test_evaluate_scores_regions_beside_classes(tmp_path: Path) -> None:
     write_json(tmp_path / "dataset.json", {"labels": LABELS | {"ignore": 4}, "regions_class_order": ORDER})
     found = evaluate(tmp_path / "pred", tmp_path / "labelsTs", surface=True)
     assert {name: dice(found.cases[0].counts[label]) for name, label in found.labels.items()} == pytest.approx(
-        {"whole 1": 2 / 3, "core 2": 2 / 3, "enhancing": 0, "whole": 6 / 7, "core": 1}
+        {"whole 1": 2 / 3, "core 2": 2 / 3, "active": 0, "whole": 6 / 7, "core": 1}
     )
     assert found.mean[3, 2]["HD"] == 0
     written = json.loads((tmp_path / "pred" / "summary.json").read_text())
@@ -80,7 +80,7 @@ def test_classes_are_learnt_and_regions_scored(maskmend: Maskmend, regions: Path
         names = [f"dice_{name}" for name in (*CLASSES, "whole", "core") if name != "background"]
         rows = [{name: float(row[name]) for name in names} for row in csv.DictReader(file)]
     means = {name: np.mean([row[name] for row in rows]) for name in names}
-    regional = np.mean([means[f"dice_{name}"] for name in ("whole", "core", "enhancing")])
+    regional = np.mean([means[f"dice_{name}"] for name in ("whole", "core", "active")])
     assert f"dice {regional:.4f}" in trained.output.splitlines()[-2]
     assert means["dice_whole"] > means["dice_whole 1"]
     predicted = maskmend("predict", run, regions / "imagesTr", "-o", tmp_path / "OUT")

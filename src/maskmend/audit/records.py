@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from ..types import Config
 
@@ -122,6 +122,12 @@ class About(Record):
     sentences: tuple[str, ...] = ()
     made: str
     seconds: float
+
+    @field_validator("labels")
+    @classmethod
+    def _by_value(cls, labels: Mapping[str, int]) -> Mapping[str, int]:
+        """In whatever order the file names them."""
+        return dict(sorted(labels.items(), key=lambda item: item[1]))
 
 
 @dataclass(frozen=True)

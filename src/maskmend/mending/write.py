@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..audit.store import About, Audit, stored
+from ..data.dataset import Dataset
 from ..data.formats import replacing, write_image, write_json, write_label
 from ..data.layout import read_json_object
 from ..progress import track
 from ..review.journal import CaseState
 from ..review.outcome import spoken_of
 from ..runs.derived import carry, check_endings, copy_beside
-from ..types import IGNORE, Region, Trust
+from ..types import IGNORE, Trust
 from .accept import Accept, Doubtful, Mended, concerns, mended
 from .change import NOBODY, Change, changed
 from .diff import write_diff
@@ -105,7 +106,7 @@ def _write_rest(audit: Audit, about: About, root: Path, done: Written) -> None:
                 (root / "provenance").mkdir(exist_ok=True)
                 shutil.copy2(earlier, root / "provenance" / earlier.name)
     if any(change.ignored for change in done.changes):
-        _declare_ignore(root / "dataset.json", about, source.regions)
+        _declare_ignore(root / "dataset.json", source, about)
     _write_supervision(root / "supervision.csv", audit, done.clean)
     write_diff(audit, root, about.ignore, done.changes, done.records)
 
@@ -129,10 +130,10 @@ def _with_ignore(about: About, doubtful: Doubtful) -> About:
     return about.model_copy(update={"ignore": max(about.labels.values()) + 1})
 
 
-def _declare_ignore(path: Path, about: About, regions: Mapping[str, Region]) -> None:
+def _declare_ignore(path: Path, source: Dataset, about: About) -> None:
     content = read_json_object(path)
-    labels = {next(iter(about.labels)): 0, **regions} if regions else about.labels
-    content["labels"] = {**labels, "ignore": about.ignore}
+    background = next(iter(source.labels))
+    content["labels"] = {background: 0, **(source.regions or source.labels), "ignore": about.ignore}
     write_json(path, content)
 
 
