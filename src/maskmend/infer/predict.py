@@ -17,15 +17,18 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..data.formats import READ_ONLY, Array, Picture, ending_of, first_line, read_image, replacing, write_label
+from ..data.backed import Room
+from ..data.formats import READ_ONLY, Array, Picture, ending_of, first_line, read_image, write_label
 from ..data.memory import out_of_memory
 from ..data.plan import Plan
 from ..data.preprocess import preprocess_image, restore
+from ..data.scratch import scratch
 from ..engine.precision import AUTO, Precision, check_repeats, resolve_precision
 from ..errors import InputError, full_disk
 from ..networks import total_stride
 from ..progress import track
 from ..types import Config
+from .large import is_large, labels, predict_large, restored, write_probabilities
 
 Model = Callable[[Tensor], Tensor]
 """(B, C, *S) -> (B, K, *S) class probabilities: the ``predict`` of a method in eval mode."""
@@ -51,12 +54,18 @@ def predict_case(model: Model, image: Array | Tensor, plan: Plan, config: Predic
 
 @torch.no_grad()
 def predict_batch(
-    model: Model, images: Sequence[Array], plan: Plan, config: PredictConfig, device: torch.device
+    model: Model,
+    images: Sequence[Array],
+    plan: Plan,
+    config: PredictConfig,
+    device: torch.device,
+    room: Room | None = None,
 ) -> Array:
     """B images (C, *S) of one shape -> (B, K, *S) float32 probabilities, which sum to one.
 
     Images that a patch can hold are padded to it and pass in one go; larger ones pass in windows of the patch's size,
-    averaged with Gaussian weights (Isensee et al., Nature Methods 2021) on the CPU.
+    averaged with Gaussian weights (Isensee et al., Nature Methods 2021) on the CPU; a single large one in files of
+    ``room``, if there is one.
 
     Raises:
         InputError: the model gives no numbers.
@@ -78,6 +87,8 @@ def predict_batch(
         return _windows(probabilities, view, window, config, device)
 
     views = _mirrors(plan.dims) if config.mirror else [()]
+    if room and len(batch) == 1 and not one_go and is_large(plan.classes, batch.shape[2:]):
+        return predict_large(probabilities, batch, window, config.overlap, views, room)[None]
     total = whole(batch.flip(views[0])).flip(views[0])
     for axes in views[1:]:
         total += whole(batch.flip(axes)).flip(axes)
@@ -195,15 +206,17 @@ def predict_files(
             if case:
                 yield case
 
-    def write(group: Sequence[_Ready], found: Array) -> None:
+    def write(group: Sequence[_Ready], found: Array, room: Room | None) -> None:
         for case, prob in zip(group, found, strict=True):
             with _alone(case.name, failures, output):
-                _write(case, restore(prob, case.original, plan), probabilities)
+                shape = case.original.array.shape[1:]
+                on_grid = restored(prob, shape, room) if room else restore(prob, case.original, plan)
+                _write(case, on_grid, probabilities, room)
 
     def solve(group: Sequence[_Ready]) -> None:
         tried: Failures = []
-        with _alone(group[0].name, tried, output):
-            write(group, predict_batch(model, [case.image for case in group], plan, config, device))
+        with _alone(group[0].name, tried, output), _room(group[0], plan) as room:
+            write(group, predict_batch(model, [case.image for case in group], plan, config, device, room), room)
         if len(group) == 1:
             failures.extend(tried)
         elif tried:
@@ -234,8 +247,14 @@ def _writable(folder: Path) -> bool:
 
 def _read(name: str, paths: Sequence[Path], plan: Plan, label: Path) -> _Ready:
     original = read_image(paths)
-    answers = 2 * plan.classes  # probabilities, and those of the windows that are averaged
-    return _Ready(name, original, preprocess_image(original, plan, str(paths[0]), answers), label)
+    return _Ready(name, original, preprocess_image(original, plan, str(paths[0]), answers(plan, original)), label)
+
+
+def answers(plan: Plan, image: Picture) -> int:
+    """How many arrays of an image's grid prediction holds in memory: probabilities, and those of the windows that are
+    averaged; what goes into files counts as two."""
+    grid = plan.grid(image.array.shape[1:], image.geometry.spacing_mm)
+    return 2 if is_large(plan.classes, grid) else 2 * plan.classes
 
 
 def _groups(cases: Iterable[_Ready], most: int, patch: Sequence[int]) -> Iterator[list[_Ready]]:
@@ -253,12 +272,21 @@ def _groups(cases: Iterable[_Ready], most: int, patch: Sequence[int]) -> Iterato
         yield group
 
 
-def _write(case: _Ready, prob: Array, probabilities: bool) -> None:
+def _write(case: _Ready, prob: Array, probabilities: bool, room: Room | None) -> None:
     """The label last: where it is, the case is done."""
     if probabilities:
-        with replacing(_npz(case.label)) as temporary:
-            np.savez_compressed(temporary, probabilities=prob.astype(np.float16))
-    write_label(case.label, prob.argmax(0), case.original.geometry)
+        write_probabilities(_npz(case.label), prob, room)
+    write_label(case.label, labels(prob, room) if room else prob.argmax(0), case.original.geometry)
+
+
+@contextmanager
+def _room(case: _Ready, plan: Plan) -> Iterator[Room | None]:
+    """Where the answer to a case goes that memory may not hold."""
+    if not any(is_large(plan.classes, array.shape[1:]) for array in (case.image, case.original.array)):
+        yield None
+        return
+    with scratch(case.label, ".predicted") as folder:
+        yield Room(folder)
 
 
 def _npz(label: Path) -> Path:

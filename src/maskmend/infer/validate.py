@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from itertools import groupby, islice
 from operator import add
 from pathlib import Path
 
 import numpy as np
 
+from ..data.backed import Room
 from ..data.formats import replacing
 from ..data.plan import Plan
+from ..data.scratch import scratch
 from ..data.stack import Volume
 from ..data.trainset import CaseSet
 from ..engine.world import World
 from ..methods import Method
 from ..metrics.overlap import Counts, dice, overlap
 from ..types import Region
+from .large import is_large, labels
 from .predict import PredictConfig, predict_batch
 
 
@@ -79,9 +82,16 @@ class Validation:
         """Each case and its predicted label (*S); cases of one shape go through the model together."""
         for _, same in groupby(cases, key=lambda i: self.cases.whole(i)[0].shape):
             for some in batched(same, self.config.window_batch):
-                images = [self.cases.whole(i)[0].numpy() for i in some]
-                found = predict_batch(method.predict, images, self.plan, self.config, self.world.device)
-                yield from zip(some, found.argmax(1), strict=True)
+                yield from zip(some, self._labels(method, [self.cases.whole(i)[0].numpy() for i in some]), strict=True)
+
+    def _labels(self, method: Method, images: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
+        """The predicted labels (*S) of images of one shape; a large one is predicted in files, alone."""
+        ask = partial(predict_batch, method.predict, plan=self.plan, config=self.config, device=self.world.device)
+        if not is_large(self.plan.classes, images[0].shape[1:]):
+            return np.asarray(ask(images).argmax(1))
+        with scratch(self.table.with_name(f"rank{self.world.rank}"), ".predicted") as folder:
+            room = Room(folder)
+            return [labels(ask([image], room=room)[0], room) for image in images]
 
     def _write(self, names: list[str], rows: Mapping[str, list[float]]) -> None:
         with replacing(self.table) as part, part.open("w", newline="", encoding="utf-8") as file:
