@@ -22,6 +22,7 @@ LABELS = [
     ({"background": 0, "a": [1, 1]}, "a value twice, [1, 1]"),
     ({"background": 0, "a": [1, 2, 4]}, "the label values [0, 1, 2, 4]"),
     ({"a": [1, 2]}, "the label values [1, 2]"),
+    ({"background": 0, "a": [1, -1]}, "the label values [-1, 0, 1]"),
     ({"background": [0, 1], "a": 2}, "the region background holds 0, the background"),
     ({"background": 0, "a": [2, 0, 1]}, "the region a holds 0, the background"),
     ({"background": 0, "a": [1, 2, 3], "ignore": 3}, "the region a holds 3, the ignore label"),

@@ -13,6 +13,7 @@ from tests.system.test_mend import accept_all
 from tests.toy import write_toy
 
 from maskmend import audit, evaluate, mend
+from maskmend.audit.store import open_audit
 from maskmend.data.dataset import open_dataset
 from maskmend.data.formats import Geometry, read_label, write_json, write_label
 from maskmend.metrics import dice
@@ -57,6 +58,7 @@ def test_evaluate_scores_regions_beside_classes(tmp_path: Path) -> None:
 def test_mended_data_sets_keep_their_regions(regions: Path, tmp_path: Path) -> None:
     out = tmp_path / "audit"
     assert audit(regions, out, predictions=[regions / "truth"]).audit.about.labels == CLASSES
+    assert [*open_audit(out).about.labels] == [*CLASSES], "whose names are in another order"
     accept_all(out, 1)
     mended = tmp_path / "Dataset002_Mended"
     mend(out, mended, doubtful="ignore")

@@ -122,7 +122,7 @@ def parse_labels(content: Mapping[str, Any], path: Path) -> Labels:
     named = _named(content.get("labels"), path)
     ignore = named.pop("ignore", None)
     for name, region in named.items():
-        wrong = {0, *members(-1 if ignore is None else ignore)} & {*members(region)}
+        wrong = {0, *(() if ignore is None else members(ignore))} & {*members(region)}
         if wrong and len(members(region)) > 1:
             what = "background" if 0 in wrong else "ignore label"
             raise InputError(f"{path}: the region {name} holds {min(wrong)}, the {what}; take it out.")

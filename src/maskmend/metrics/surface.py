@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import IGNORE, members
+from ..types import IGNORE, Region, members
 from .overlap import R
 
 Label = NDArray[Any]
@@ -81,8 +82,8 @@ def surface_distances(
     distances = {}
     for label, box in zip(labels, _boxes(prediction, reference, labels), strict=True):
         unknown = reference[box] == ignore
-        guess = _surface(np.isin(prediction[box], members(label)), unknown)
-        truth = _surface(np.isin(reference[box], members(label)), unknown)
+        guess = _surface(_within(prediction[box], label), unknown)
+        truth = _surface(_within(reference[box], label), unknown)
         distances[label] = Distances(_to_nearest(guess, truth, spacing), _to_nearest(truth, guess, spacing))
     return distances
 
@@ -152,6 +153,11 @@ def _boxes(prediction: Label, reference: Label, labels: Sequence[R]) -> list[Box
         box = tuple(slice(max(min(s.start for s in side) - 1, 0), max(s.stop for s in side) + 1) for side in sides)
         boxes.append(box or (slice(0, 0),) * reference.ndim)
     return boxes
+
+
+def _within(label_map: Label, label: Region) -> Mask:
+    """Where the map has the value, or one of the region."""
+    return reduce(np.logical_or, (label_map == value for value in members(label)))
 
 
 def _surface(mask: Mask, unknown: Mask) -> Mask:
