@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
+from maskmend.data import sidemaps
 from maskmend.data.sidemaps import (
     NO_BOUNDARY,
     SIDEMAPS,
@@ -181,3 +184,15 @@ def test_a_key_holds_what_the_map_reads_and_nothing_else() -> None:
     other = SideMapConfig(compactness=1.0)
     assert SIDEMAPS["distance"].key("distance", "x", CONFIG) == SIDEMAPS["distance"].key("distance", "x", other)
     assert SIDEMAPS["superpixel"].key("superpixel", "x", CONFIG) != SIDEMAPS["superpixel"].key("superpixel", "x", other)
+
+
+@pytest.mark.parametrize("shape", [(72, 24, 20), (77, 21, 30)])
+def test_supervoxels_of_slabs_are_those_of_the_whole(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their seeds are the same; a few voxels are another's, for they depend on what is far away."""
+    smooth = gaussian_filter(np.random.default_rng(0).standard_normal(shape), 2)[None].astype(np.float32)
+    config = SideMapConfig(supervoxel_voxels=64.0)
+    whole = superpixel(smooth, config)
+    monkeypatch.setattr(sidemaps, "SLAB", 50 * math.prod(shape[1:]))
+    slabs = superpixel(smooth, config)
+    assert slabs.max() == whole.max()
+    assert (slabs != whole).mean() < 0.01

@@ -5,6 +5,7 @@ They are computed once from the preprocessed arrays and cached, then cropped and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -18,6 +19,7 @@ from pydantic import Field
 
 from ..errors import InputError
 from ..types import IGNORE, Config
+from .backed import planes
 from .fusion import soft_maps, soft_part
 from .refined import TARGET, target_maps, target_part
 
@@ -26,6 +28,9 @@ SIZES = {2: 64.0, 3: 512.0}
 """Mean size of a superpixel by the image's axes, in pixels, where nothing asks for another."""
 NO_BOUNDARY = 1e3
 """Distance, in pixels, where a label has no boundary at all."""
+
+SLAB = 2**25
+"""Voxels of a volume whose supervoxels are found at once, some 40 bytes of memory each."""
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -91,19 +96,47 @@ def superpixel(
     Achanta et al., TPAMI 2012. The image is first scaled to its own range; three channels in 2D are taken for RGB and
     compared in Lab. Grey values are compared as 0..100, so that ``compactness`` means the same in every case; so are
     ``features`` (F, *S) of 0..1, such as ``read_features`` gives, as further channels. Supervoxels are about as long in
-    mm along each axis. Below two pixels each, every pixel is a superpixel.
+    mm along each axis; those of a volume of more than ``SLAB`` voxels are found slab by slab. Below two pixels each,
+    every pixel is a superpixel.
     """
     if config.superpixel_size(image.ndim - 1) < 2:
         return np.arange(image[0].size, dtype=np.int32).reshape(image.shape[1:])
-    image = np.asarray(image, np.float32)
     low, high = float(image.min()), float(image.max())
-    image = (image - low) / max(high - low, 1e-8)
-    if features is not None:
-        image = np.concatenate((image, features))
-    lab = len(image) == 3 and features is None
+
+    def scaled(part: slice) -> np.ndarray:
+        found = (np.asarray(image[:, part], np.float32) - low) / max(high - low, 1e-8)
+        return found if features is None else np.concatenate((found, features[:, part]))
+
     if image.ndim == 3:
-        return _compact(_slic_2d(image, config, lab))
-    return _compact(_slic_3d(image, config, sides(config.superpixel_size(3), spacing_mm or (1.0,) * 3)))
+        return _compact(_slic_2d(scaled(slice(None)), config, lab=len(image) == 3 and features is None))
+    grid = sides(config.superpixel_size(3), spacing_mm or (1.0,) * 3)
+    return _compact(_by_slabs(lambda part: _slic_3d(scaled(part), config, grid), image.shape[1:], grid, config.sigma))
+
+
+def _by_slabs(
+    make: Callable[[slice], np.ndarray], shape: Sequence[int], grid: Sequence[int], sigma: float
+) -> np.ndarray:
+    """SLIC's segments (*S) int32, from those of slabs of the first axis, each of ``SLAB`` voxels at most or so.
+
+    A segment is numbered by its place in the grid of seeds, and slabs begin and end where they have the seeds of the
+    whole: so a segment that two slabs share has one number. Slabs show three seeds more at each end than they count
+    for, for a segment hardly ever depends on one further away.
+    """
+    step, rest = grid[0], shape[0] % grid[0]
+    around = (3 + math.ceil(4 * sigma / step)) * step
+    own = max(SLAB // math.prod(shape[1:]) - 2 * around, around) // step * step
+    if math.prod(shape) <= SLAB or own + 2 * around >= shape[0]:
+        return make(slice(None))
+    layer = math.prod(max(1, n // k) for n, k in zip(shape[1:], grid[1:], strict=True))
+    out = np.empty(shape, np.int32)
+    free = shape[0] // step * layer
+    for first in range(0, shape[0], own):
+        start, stop = max(0, first - around), min(shape[0], first + own + around + rest)
+        found = make(slice(start, stop))[first - start : first - start + own].astype(np.int32)
+        seeds = (stop - start) // step * layer
+        out[first : first + own] = np.where(found < seeds, found + start // step * layer, found - seeds + free)
+        free += max(0, int(found.max()) + 1 - seeds)
+    return out
 
 
 def sides(voxels: float, spacing_mm: Sequence[float]) -> list[int]:
@@ -191,8 +224,13 @@ def _slic_3d(image: np.ndarray, config: SideMapConfig, grid: Sequence[int]) -> n
 
 def _compact(ids: np.ndarray) -> np.ndarray:
     """The same segments with ids 0, 1, 2, ..., int32, without a gap and in their order."""
-    present = np.bincount(ids.ravel()) > 0
-    renamed: np.ndarray = (np.cumsum(present) - 1).astype(np.int32)[ids]
+    present = np.zeros(int(ids.max()) + 1, bool)
+    for part in planes(ids.shape):
+        present[ids[part]] = True
+    number = (np.cumsum(present) - 1).astype(np.int32)
+    renamed = np.empty(ids.shape, np.int32)
+    for part in planes(ids.shape):
+        renamed[part] = number[ids[part]]
     return renamed
 
 
