@@ -12,9 +12,10 @@ import pytest
 import SimpleITK as sitk
 
 from maskmend.data.align import aligned, apart, resampled
-from maskmend.data.dataset import case_arrays, check_dataset, open_dataset, write_dataset
+from maskmend.data.dataset import case_arrays, open_dataset, write_dataset
 from maskmend.data.formats import Picture, read_label, write_image
 from maskmend.data.geometry import Geometry
+from maskmend.data.survey import check_dataset
 from maskmend.errors import InputError
 
 SHAPE = (5, 6, 7)

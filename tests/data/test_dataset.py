@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maskmend.data.dataset import Dataset, case_arrays, check_dataset, open_dataset, write_dataset
+from maskmend.data.dataset import Dataset, case_arrays, open_dataset, write_dataset
 from maskmend.data.formats import Geometry, write_image, write_label
+from maskmend.data.survey import check_dataset
 from maskmend.errors import InputError
 from maskmend.types import IGNORE, Trust
 

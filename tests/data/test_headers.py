@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from maskmend.data.dataset import check_dataset, open_dataset, write_dataset
+from maskmend.data.dataset import open_dataset, write_dataset
 from maskmend.data.formats import read_image, read_label
+from maskmend.data.survey import check_dataset
 from maskmend.errors import InputError
 from maskmend.prepare import prepare
 from maskmend.prepare.arrays import read_volume

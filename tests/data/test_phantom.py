@@ -8,9 +8,10 @@ import json
 import numpy as np
 import pytest
 
-from maskmend.data.dataset import case_arrays, check_dataset, open_dataset
+from maskmend.data.dataset import case_arrays, open_dataset
 from maskmend.data.formats import read_label
 from maskmend.data.phantom import LESION_SHARE, SPACING_3D, picture, render_2d, render_3d, write_phantom
+from maskmend.data.survey import check_dataset
 from maskmend.errors import InputError
 
 

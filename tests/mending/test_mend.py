@@ -20,9 +20,10 @@ from maskmend import mend
 from maskmend.audit import store
 from maskmend.audit.store import Audit, open_audit
 from maskmend.cli import app
-from maskmend.data.dataset import case_arrays, check_dataset, open_dataset
+from maskmend.data.dataset import case_arrays, open_dataset
 from maskmend.data.formats import read_label, write_json, write_label
 from maskmend.data.geometry import Geometry
+from maskmend.data.survey import check_dataset
 from maskmend.errors import InputError
 from maskmend.review.journal import Journal
 from maskmend.types import Trust

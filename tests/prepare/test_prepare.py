@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskmend.data.dataset import case_arrays, check_dataset, open_dataset, write_dataset
+from maskmend.data.dataset import case_arrays, open_dataset, write_dataset
 from maskmend.data.formats import Geometry, read_image, read_label, write_image, write_label
+from maskmend.data.survey import check_dataset
 from maskmend.errors import InputError
 from maskmend.prepare import majority, prepare
 from maskmend.prepare.survey import MaskRule

@@ -16,9 +16,10 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from maskmend.data.dataset import Case, Dataset, check_dataset, open_dataset
+from maskmend.data.dataset import Case, Dataset, open_dataset
 from maskmend.data.formats import Picture, read_image, read_label
 from maskmend.data.layout import read_supervision
+from maskmend.data.survey import check_dataset
 from maskmend.errors import InputError
 from maskmend.prepare import prepare_recipe
 from maskmend.prepare.recipes import find, recipes

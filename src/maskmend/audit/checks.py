@@ -16,9 +16,9 @@ from ..data.align import aligned, unplaced
 from ..data.dataset import Case, Dataset, case_arrays, declared_label
 from ..data.formats import Picture, read_label
 from ..data.geometry import Geometry
+from ..data.threads import in_threads
 from ..errors import InputError
 from ..progress import track
-from ..runs.derived import in_threads
 from ..types import IGNORE
 from . import anatomy
 from .anatomy import Shape

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from ..data.align import aligned
-from ..data.cache import content_hash, digest
-from ..data.dataset import Case, Dataset, check_dataset, open_dataset
+from ..data.cache import content_hash, default_cache, digest
+from ..data.dataset import Case, Dataset, open_dataset
 from ..data.formats import read_label, write_json
 from ..data.phantom import write_phantom
+from ..data.survey import Survey, check_dataset
 from ..errors import InputError
 from ..prepare import prepare
 from ..prepare.sources import recognise
@@ -155,8 +156,9 @@ def _material(plan: BenchPlan, name: str, folder: Path) -> Material:
     true, own = true_dataset(root), open_dataset(root)
     files = _digests({**_files(true), **_files(own), **source}, f"Reading {name}")
     if not made:
-        check_dataset(true)
-        check_dataset(own)
+        with Survey(default_cache(), root) as survey:
+            check_dataset(true, cache=survey)
+            check_dataset(own, cache=survey)
         made = {"said": said, "files": files, "noises": {}, "wrongs": _tables(true, own)}
         write_json(record, made)
     _same(made["files"], files, name, folder)

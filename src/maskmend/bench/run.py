@@ -12,12 +12,13 @@ from typing import Any
 import torch
 
 from ..config import read_tree
-from ..data.cache import Cache, default_cache
+from ..data.cache import default_cache
 from ..data.dataset import open_dataset
 from ..data.formats import write_json
 from ..data.lock import hold
 from ..data.plan import make_plan
 from ..data.refined import RefinedStore
+from ..data.survey import Survey
 from ..data.trainset import CaseSet
 from ..engine import checkpoint
 from ..engine.events import read_events
@@ -104,13 +105,14 @@ def _fit(run: Run, world: World) -> tuple[Fit, Validation]:
     """The loop of ``runs.train``, with the test cases and their true labels for validation."""
     true, given = true_dataset(run.true), open_dataset(run.given)
     train, test = run.deal.cases(true, given)
-    plan = make_plan(given, train, run.config.data)
-    check_size(run.config, plan, world.device)
-    model = build_method(run.config, plan, read_start(run.config.start).into)
-    check_optimizer(run.config.optim, model.parameter_groups())
-    plan = plan.for_stride(total_stride(model, plan.dims))
-    cache, store = Cache(default_cache()), RefinedStore(run.folder / "refined")
-    sets = [CaseSet(train, given, plan, cache, model.maps, store, world), CaseSet(test, true, plan, cache, world=world)]
+    with Survey(default_cache(), run.given) as cache:
+        plan = make_plan(given, train, run.config.data, cache)
+        check_size(run.config, plan, world.device)
+        model = build_method(run.config, plan, read_start(run.config.start).into)
+        check_optimizer(run.config.optim, model.parameter_groups())
+        plan = plan.for_stride(total_stride(model, plan.dims))
+        training = CaseSet(train, given, plan, cache, model.maps, RefinedStore(run.folder / "refined"), world)
+        sets = [training, CaseSet(test, true, plan, cache, world=world)]
     model.check(sets[0])
     warn(model.assumptions(sets[0]), sets[0])
     plan = sets[0].plan  # with what its masks settled

@@ -18,6 +18,18 @@ AuditOption = Annotated[
     ),
 ]
 
+StartOption = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="RUN|FILE", help="Start from the weights of this run, or of .pt, .safetensors."),
+]
+CheckOption = Annotated[
+    bool, typer.Option("--check", help="Read every file again, also those that look unchanged since an earlier run.")
+]
+SearchOption = Annotated[
+    str | None,
+    typer.Option(metavar="PARAMETER", help="First find this parameter by short trainings: tau of gsd_net, say."),
+]
+
 
 @app.command(cls=Verb, epilog="Example: maskmend train DATASET --method gsd_net -o RUN method.tau=0.06 train.epochs=50")
 def train(
@@ -33,19 +45,14 @@ def train(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="YAML settings; key=value words go over them.")
     ] = None,
-    start: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="RUN|FILE", help="Start from the weights of this run, or of .pt, .safetensors."),
-    ] = None,
+    start: StartOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run folder's last checkpoint.")] = False,
     device: DeviceOption = "auto",
     fast_dev_run: Annotated[
         bool, typer.Option("--fast-dev-run", help="A few steps of everything, to see that it runs.")
     ] = False,
-    search: Annotated[
-        str | None,
-        typer.Option(metavar="PARAMETER", help="First find this parameter by short trainings: tau of gsd_net, say."),
-    ] = None,
+    check: CheckOption = False,
+    search: SearchOption = None,
     audit: AuditOption = None,
     candidates: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Values that the search tries; else the method's own.")
@@ -70,7 +77,7 @@ def train(
         found = find(dataset, output, search, overrides=words, candidates=tried, epochs=search_epochs, **asked)
         show(found.table())
         words = [*words, found.word]
-    show(train(dataset, output, overrides=words, **asked).table())
+    show(train(dataset, output, overrides=words, check=check, **asked).table())
 
 
 def _from_audit(

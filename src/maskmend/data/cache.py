@@ -1,4 +1,4 @@
-"""Arrays on disk, named by the content they were made from and read as memory maps.
+"""Arrays and notes on disk, named by the content they were made from; arrays are read as memory maps.
 
 A key says everything an array depends on: the bytes of its source files and every parameter. Another byte is another
 key, so nothing stale can be found, and nothing needs to be invalidated.
@@ -7,14 +7,15 @@ key, so nothing stale can be found, and nothing needs to be invalidated.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +27,7 @@ VERSION = 1
 """Raised when what is stored under a key would be computed differently."""
 
 Key = str | Mapping[str, Any] | Sequence[Any]
+T = TypeVar("T")
 
 
 HEADERS = threading.Lock()
@@ -61,10 +63,14 @@ class Stored:
     """Where one array lies. Small and picklable; ``open`` maps it into memory."""
 
     key: str
-    path: Path
+    folder: Path
     offset: int
     dtype: str
     shape: tuple[int, ...]
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.key}.npy"
 
     def open(self) -> np.ndarray:
         """The array, read-only, memory-mapped. The last 256 stay open: each holds one file descriptor."""
@@ -84,20 +90,47 @@ def save_array(path: Path, array: np.ndarray, seal: bytes = b"") -> None:
     Raises:
         InputError: the disk is full, or the folder cannot be written.
     """
-    array = np.ascontiguousarray(array)
+    array, head = np.ascontiguousarray(array), io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
+    content = array.reshape(-1).view(np.uint8).data  # not array.tofile: its error hides the disk's
+    _save(path, head.getbuffer(), content, seal, flush=True)
+
+
+def _save(path: Path, *parts: bytes | memoryview, flush: bool) -> None:
     try:
         with temporary(path) as part:
             with part.open("wb") as file:
-                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-                file.write(array.reshape(-1).view(np.uint8).data)  # not array.tofile: its error hides the disk's
-                file.write(seal)
-                file.flush()
-                os.fsync(file.fileno())
+                file.writelines(parts)
+                if flush:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(part, path)
     except OSError as error:
         full = full_disk(error)
         why = no_room(full) if full else f"it cannot be written ({error.strerror}); choose another folder"
         raise InputError(f"{path.parent}: {why} (-o, or MASKMEND_CACHE).") from error
+
+
+def save_note(path: Path, key: str, value: Any) -> None:
+    """Write a JSON value behind a digest of it and its key; so nothing has to be flushed, for a crash shows itself.
+
+    Raises:
+        InputError: as ``save_array``.
+    """
+    text = json.dumps([VERSION, key, value]).encode()
+    _save(path, hashlib.blake2b(text, digest_size=16).digest(), text, flush=False)
+
+
+def read_note(path: Path, key: str) -> Any:
+    """What was saved of ``key``; None where it is not there, not whole, or another's."""
+    try:
+        content = path.read_bytes()
+        if hashlib.blake2b(content[16:], digest_size=16).digest() == content[:16]:
+            version, found, value = json.loads(content[16:])
+            return value if (version, found) == (VERSION, key) else None
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def default_cache() -> Path:
@@ -116,7 +149,10 @@ def default_cache() -> Path:
 
 
 class Cache:
-    """A folder of arrays by key; ``get`` and ``store`` make what is missing, truncated or not theirs."""
+    """A folder of arrays and notes by key; what is missing, truncated or not theirs is made."""
+
+    anew = False
+    """Whether notes are made again though they are there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -132,19 +168,47 @@ class Cache:
             InputError: the disk is full.
         """
         name = digest(key)
-        path = self.folder / name[:2] / f"{name}.npy"
-        found = self._find(name, path)
+        found = self._find(name)
         if found is None:
+            path = self._home(name) / f"{name}.npy"
             save_array(path, make(), bytes.fromhex(name))
-            found = self._find(name, path)
+            found = self._find(name)
             assert found is not None, f"{path} changed while it was written"
         return found
 
-    def _find(self, name: str, path: Path) -> Stored | None:
+    def note(self, key: str, make: Callable[[], Any]) -> Any:
+        """The JSON value of ``key``, a small one; ``make`` gives it if it is not there yet.
+
+        Raises:
+            InputError: the disk is full.
+        """
+        name = digest(key)
+        path = self._home(name) / f"{name}.json"
+        found = None if self.anew else read_note(path, key)
+        if found is None:
+            found = make()
+            save_note(path, key, found)
+        return found
+
+    def content(self, paths: Sequence[Path]) -> str:
+        """``content_hash`` of files."""
+        return content_hash(paths)
+
+    def keep(self, key: Hashable, value: Any, size: int) -> None:
+        """Have a value of so many bytes ready for ``again``, where it is worth it."""
+
+    def again(self, key: Hashable, read: Callable[[], T]) -> T:
+        """What was kept, given away; else what ``read`` gives."""
+        return read()
+
+    def _home(self, name: str) -> Path:
+        return self.folder / name[:2]
+
+    def _find(self, name: str) -> Stored | None:
         """The whole file, or None: it must end with its own key, just behind its last number."""
-        seal = bytes.fromhex(name)
+        seal, folder = bytes.fromhex(name), self._home(name)
         try:
-            with path.open("rb") as file:
+            with (folder / f"{name}.npy").open("rb") as file:
                 if np.lib.format.read_magic(file) != (1, 0):
                     return None
                 with HEADERS:
@@ -155,4 +219,4 @@ class Cache:
                 whole = file.read(len(seal) + 1) == seal
         except (OSError, ValueError):
             return None
-        return None if fortran or dtype.hasobject or not whole else Stored(name, path, offset, dtype.str, shape)
+        return None if fortran or dtype.hasobject or not whole else Stored(name, folder, offset, dtype.str, shape)

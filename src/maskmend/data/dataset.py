@@ -8,7 +8,6 @@ the columns case and supervision (clean, noisy, unlabeled) says how far each lab
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,10 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..progress import track
 from ..texts import LONGEST, shown
 from ..types import IGNORE, Region, Trust
-from .align import aligned, apart
+from .align import aligned
 from .clutter import is_clutter
 from .formats import ENDINGS, Array, Picture, read_image, read_label, write_json
 from .headers import DATA
@@ -104,41 +102,20 @@ def open_dataset(root: Path, *, images: bool = True) -> Dataset:
     )
 
 
-def check_dataset(dataset: Dataset, cases: Sequence[Case] | None = None) -> None:
-    """Read every file (of ``cases``, if given) and raise InputError at the first that cannot be trained or tested on.
-
-    Warns where an image and its label have another origin or direction, and one has a bare header.
-    """
-    displaced: list[str] = []
-    dims: tuple[int, str] | None = None
-    for case in track(list(cases if cases is not None else dataset.train + dataset.test), "Checking files"):
-        image, label = case_arrays(case, dataset)
-        given = [label] if case.label is not None else []
-        if case.reference is not None:
-            given.append(declared_label(case.reference, image, case, dataset))
-        if any(apart(each, image) for each in given):
-            displaced.append(case.name)
-        dims = dims or (label.array.ndim, case.name)
-        if label.array.ndim != dims[0]:
-            raise InputError(
-                f"{case.images[0]} is {label.array.ndim}D, but case {dims[1]} is {dims[0]}D; "
-                "make a data set of each kind."
-            )
-    if displaced:
-        names = ", ".join(displaced[:5]) + (", …" if len(displaced) > 5 else "")
-        warnings.warn(
-            f"{dataset.root}: image and label differ in origin or direction in {len(displaced)} cases ({names}), and "
-            "one has a bare header; they are taken to lie on the image's grid.",
-            stacklevel=2,
-        )
-
-
 def case_arrays(case: Case, dataset: Dataset) -> tuple[Picture, Picture]:
     """The image (C, *S) and the given label (*S), with IGNORE where nobody annotated: everywhere if it has no label.
 
     Raises InputError where a file is missing or damaged, holds NaN, has another shape, spacing or number of channels
     than it should, or a value that dataset.json does not declare.
     """
+    image = case_image(case, dataset)
+    if case.label is None:
+        return image, Picture(np.full(image.array.shape[1:], IGNORE, np.int16), image.geometry)
+    return image, declared_label(case.label, image, case, dataset)
+
+
+def case_image(case: Case, dataset: Dataset) -> Picture:
+    """The image (C, *S). Raises InputError as ``case_arrays``."""
     image = read_image(case.images)
     channels = len(image.array)
     if channels != len(dataset.channel_names):
@@ -148,9 +125,7 @@ def case_arrays(case: Case, dataset: Dataset) -> tuple[Picture, Picture]:
             "channel_names."
         )
     _check_finite(image.array, case)
-    if case.label is None:
-        return image, Picture(np.full(image.array.shape[1:], IGNORE, np.int16), image.geometry)
-    return image, declared_label(case.label, image, case, dataset)
+    return image
 
 
 def declared_label(path: Path, image: Picture | None, case: Case, dataset: Dataset) -> Picture:
@@ -158,12 +133,16 @@ def declared_label(path: Path, image: Picture | None, case: Case, dataset: Datas
 
     Raises InputError as ``case_arrays``.
     """
-    label = read_label(path)
+    return declared(read_label(path), path, image, case, dataset)
+
+
+def declared(label: Picture, path: Path, image: Picture | None, case: Case, dataset: Dataset) -> Picture:
+    """``declared_label`` of one that was read."""
     if image is not None:
         label = aligned(label, image, str(path), f"its image {case.images[0].name}")
-    declared = {*dataset.labels.values()} | ({dataset.ignore} if dataset.ignore is not None else set())
+    known = {*dataset.labels.values()} | ({dataset.ignore} if dataset.ignore is not None else set())
     values = {int(value) for value in np.unique(label.array)}
-    if strange := sorted(values - declared):
+    if strange := sorted(values - known):
         raise InputError(f"{path} holds the value {strange[0]}, which dataset.json does not declare; {_cure(values)}.")
     array = label.array.astype(np.int16 if max(values) < 2**15 else np.int32)
     if dataset.ignore is not None:

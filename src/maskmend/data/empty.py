@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from scipy import ndimage
 
 from ..errors import InputError
 from ..progress import track
-from ..texts import shown
+from ..texts import shown as told
+from .cache import Cache
 from .dataset import Case, Dataset
-from .formats import Array, read_label
+from .formats import Array, read_label, sources
 from .layout import read_json_object
 from .stack import read_volumes
+from .threads import in_threads
 
 KEY = "empty_masks"
 """In dataset.json: true where most masks are rightly empty."""
@@ -23,32 +26,37 @@ MOST = 0.5
 """A larger share of empty masks is refused, unless something says that it is right."""
 LOOKED_AT = 32
 """So many masks, spread over the data set, tell whether masks are outlines."""
+SHOWN = 1
+"""Raised when something else would be noted of the same mask."""
+AT_ONCE = 4
+"""Masks that are read together."""
 THICK = 4
 """A line is at most so many pixels thick, and encloses more than it covers."""
 
 
-def check_masks(dataset: Dataset, cases: Sequence[Case], name: Path | None = None, most: float = MOST) -> None:
+def check_masks(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    name: Path | None = None,
+    most: float = MOST,
+    cache: Cache | None = None,
+) -> None:
     """Say how many given masks of ``cases`` are empty, of each class, and whether they look like outlines or inverted.
 
     A warning, or nothing if every mask shows every class. The slices that ``stack`` puts together to a volume
     count as one mask. ``name``: what to call the data set, if not by its folder. ``most``: the share that may be empty.
+    ``cache``: masks that it knows are not read.
 
     Raises:
         InputError: more are empty, and neither ``empty_masks`` in dataset.json nor a noise.json says that it is right.
     """
     files = {case.name: path for case in cases if (path := case.label or case.reference)}
+    found = in_threads(partial(_shown_by, ignore=dataset.ignore, cache=cache), files.values(), AT_ONCE)
+    masks = dict(zip(files, track(found, "Looking at the masks", total=len(files)), strict=True))
+    drawn = {case: {*values} - {0} for case, (values, _, _) in masks.items() if values}  # else nobody annotated it
+    covered = [share for values, share, _ in masks.values() if values]
     looked_at = {*np.linspace(0, max(len(files) - 1, 0), LOOKED_AT).astype(int).tolist()}
-    drawn: dict[str, set[int]] = {}
-    lines: list[bool] = []
-    covered: list[float] = []
-    for place, (case, path) in enumerate(track(files.items(), "Looking at the masks", total=len(files))):
-        label = read_label(path).array
-        values = {int(value) for value in np.unique(label)} - {dataset.ignore}
-        if values:  # else nobody annotated it
-            drawn[case] = values - {0}
-            covered.append(float((label[label != dataset.ignore] > 0).mean()))
-        if drawn.get(case) and place in looked_at:
-            lines.append(outlined((label > 0) & (label != dataset.ignore)))
+    lines = [lined for n, (values, _, lined) in enumerate(masks.values()) if n in looked_at and any(values)]
     root = name or dataset.root
     _tell(_of_volumes(dataset, drawn), dataset, root, most)
     if dataset.classes == 2 and np.mean(covered or [0]) > MOST:
@@ -63,6 +71,29 @@ def check_masks(dataset: Dataset, cases: Sequence[Case], name: Path | None = Non
             "outlines, and what they enclose counts as background; fill them first (ImageJ: Fill Holes).",
             stacklevel=2,
         )
+
+
+def mask_key(content: str, ignore: int | None) -> str:
+    """Under which a cache notes what a mask of this content shows."""
+    return f"mask {SHOWN} {content} {ignore}"
+
+
+def shown(label: Array, ignore: int | None) -> tuple[list[int], float, bool]:
+    """The values in a label (*S), the ignore value aside; the share that is marked; whether it is outlines."""
+    annotated = label if ignore is None else label[label != ignore]
+    values: list[int] = np.unique(annotated).tolist()
+    marked = (label > 0) & (label != ignore) if any(values) else np.zeros_like(label, bool)
+    return values, float((annotated > 0).mean()) if values else 0.0, outlined(marked)
+
+
+def _shown_by(path: Path, ignore: int | None, cache: Cache | None) -> tuple[list[int], float, bool]:
+    def read() -> tuple[list[int], float, bool]:
+        return shown(read_label(path).array, ignore)
+
+    if cache is None:
+        return read()
+    values, share, lined = cache.note(mask_key(cache.content(sources([path])), ignore), read)
+    return values, share, lined
 
 
 def outlined(mask: Array) -> bool:
@@ -110,5 +141,5 @@ def _expected(root: Path) -> bool:
     """Whether the data set says that masks may be empty; of simulated noise it was asked before."""
     said = read_json_object(root / "dataset.json").get(KEY, False)
     if not isinstance(said, bool):
-        raise InputError(f"{root / 'dataset.json'} says {KEY} {shown(said)}; write true or false.")
+        raise InputError(f"{root / 'dataset.json'} says {KEY} {told(said)}; write true or false.")
     return said or (root / "noise.json").exists()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,8 +20,9 @@ from ..errors import InputError
 from ..texts import check_readable, read_object
 from .align import aligned, apart
 from .geometry import Array, Geometry, Picture
-from .headers import segments
+from .headers import check_data_files, segments
 from .pictures import decode_picture, decode_tiff, encode_picture, encode_tiff
+from .remarks import remark
 from .scratch import temporary
 from .volumes import decode_volume, encode_volume
 
@@ -40,6 +40,7 @@ __all__ = [
     "read_image",
     "read_label",
     "replacing",
+    "sources",
     "write_image",
     "write_json",
     "write_label",
@@ -85,10 +86,9 @@ def read_image(paths: Sequence[Path]) -> Picture:
     for path, other in zip(paths[1:], others, strict=True):
         channel = aligned(other, first, str(path), str(paths[0]))
         if apart(channel, first):
-            warnings.warn(
+            remark(
                 f"{path.parent}: channels of a case differ in origin or direction, and one has a bare header; they are "
-                "taken to lie on one grid.",
-                stacklevel=2,
+                "taken to lie on one grid."
             )
         channels.append(channel.array)
     return Picture(np.concatenate(channels), first.geometry)
@@ -114,6 +114,16 @@ def read_label(path: Path) -> Picture:
         array = array.astype(np.int64)
         array = array.astype(_narrowest(array))
     return Picture(array, picture.geometry)
+
+
+def sources(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """All files that images or labels are read from: themselves, the data that a header names, the spacing of a TIFF.
+
+    Raises InputError as ``check_data_files``.
+    """
+    beside = [_sidecar(path) for path in paths if path.name.lower().endswith(TIFFS)]
+    data = (file for path in paths for file in check_data_files(path))
+    return *paths, *dict.fromkeys(path for path in beside if path.exists()), *data
 
 
 def _read(path: Path, indices: bool) -> Picture:

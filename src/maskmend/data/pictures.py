@@ -7,7 +7,6 @@ of a label the palette's indices are read, for they are its classes.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from .geometry import Array
+from .remarks import remark
 
 READABLE = ("BMP", "DIB", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """What pillow may take a file for, whatever its name says: nothing that runs another program."""
@@ -44,7 +44,7 @@ def turned(array: Array, orientation: object) -> Array:
     """(..., H, W) as a viewer shows a picture of this EXIF orientation; with a warning if that changes it."""
     if orientation not in TURNS:
         return array
-    warnings.warn(TURNED, stacklevel=2)
+    remark(TURNED)
     return TURNS[int(str(orientation))](array)
 
 
@@ -155,7 +155,7 @@ def decode_tiff(path: Path, indices: bool = False) -> Array:
     if white_is_zero:
         array = (1 << page.bitspersample) - 1 - array
         if indices:
-            warnings.warn(WHITE_IS_ZERO, stacklevel=2)
+            remark(WHITE_IS_ZERO)
     return turned(array, orientation)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,15 +15,18 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ..errors import InputError
-from ..functional.rng import fold
-from ..progress import track
 from ..types import Config
-from .dataset import Case, Dataset, case_arrays
-from .formats import Picture, read_image
+from .cache import Cache
+from .dataset import Case, Dataset
+from .formats import Picture
 from .fusion import Choice, Fusion
 from .memory import check_memory, floats
 from .sidemaps import SideMapConfig
+from .survey import AT_ONCE, intensities, looks
+from .threads import in_threads
 
+MOST = 10_000_000
+"""Intensities that statistics are taken of, in all."""
 MULTIPLE = 16
 """Patches are multiples of this in every axis: the total stride of a network with four poolings."""
 Length = Annotated[int, Field(ge=1)]
@@ -145,21 +149,34 @@ class Plan(Config):
         return tuple(max(1, int(n)) for n in np.rint(scaled))
 
 
-def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig) -> Plan:
-    """Look at the images of ``cases`` once, one at a time, and settle how they are prepared.
+def takes_intensities(dataset: Dataset, config: DataConfig) -> bool:
+    """Whether a plan needs the intensities of all training cases: that of "ct" normalisation does."""
+    return "ct" in _schemes(dataset, config)
+
+
+def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig, cache: Cache | None = None) -> Plan:
+    """Look at ``cases``, of which those that ``cache`` knows are not read, and settle how they are prepared.
 
     Raises:
         InputError: a length in ``config`` does not fit the images, the images are of different kinds, or
             "ct" normalisation finds no foreground.
     """
-    schemes = tuple(_scheme(name, config.normalisation) for name in dataset.channel_names)
+    schemes = _schemes(dataset, config)
     if config.annotation != "given" and not any(case.opinions for case in cases):
         raise InputError(
             f"data.annotation={config.annotation}, but {dataset.root / 'labelsTr_raters'} holds no rater's labels of "
             "noisy cases; put them into labelsTr_raters/RATER/, or set data.annotation=given."
         )
-    shapes, spacings, samples = _survey(dataset, cases, "ct" in schemes)
+    if not cases:
+        raise InputError(f"{dataset.root} has no training case; add images and labels, or choose another fold.")
+    seen = [*looks(cases, dataset, cache, ct="ct" in schemes)]
+    shapes, spacings = [each.shape for each in seen], [each.spacing_mm for each in seen]
     dims = len(shapes[0])
+    if other := next((n for n, shape in enumerate(shapes) if len(shape) != dims), None):
+        raise InputError(
+            f"{cases[other].images[0]} is {len(shapes[other])}D, {cases[0].images[0]} is {dims}D; "
+            "give each kind a data set of its own."
+        )
     _check_lengths(config, dims, dataset.root)
     notes: list[str] = []
     size, spacing_mm = _target(config, shapes, spacings, notes)
@@ -172,46 +189,26 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig) -> Pl
         spacing_mm=spacing_mm,
         patch=(MULTIPLE,) * dims,
         multiple=(MULTIPLE,) * dims,
-        normalisation=_statistics(schemes, samples, dataset.root),
+        normalisation=_statistics(schemes, dataset, cases, cache),
         foreground=config.foreground,
         annotation=config.annotation,
         annotation_seed=config.annotation_seed,
         sidemaps=config.sidemaps,
     )
-    grids = [plan.grid(shape, spacing or (1.0,) * dims) for shape, spacing in zip(shapes, spacings, strict=True)]
-    for case, shape, spacing in zip(cases, shapes, spacings, strict=True):
-        plan.check_grid(shape, spacing or (1.0,) * dims, plan.channels, str(case.images[0]))
+    kinds = [(each.shape, each.spacing_mm or (1.0,) * dims) for each in seen]
+    first = dict(zip(reversed(kinds), reversed(cases), strict=True))
+    for kind in dict.fromkeys(kinds):
+        plan.check_grid(*kind, plan.channels, str(first[kind].images[0]))
+    grid = {kind: plan.grid(*kind) for kind in first}
+    grids = [grid[kind] for kind in kinds]
     asked = _patch(config.patch, grids)
     if config.patch is not None and plan.padded(asked) != asked:
         notes.append(f"The patch {list(asked)} is rounded up to {list(plan.padded(asked))}, multiples of {MULTIPLE}.")
     return plan.model_copy(update={"patch": plan.padded(asked), "notes": tuple(notes)})
 
 
-Survey = tuple[list[tuple[int, ...]], list[tuple[float, ...] | None], list[np.ndarray]]
-
-
-def _survey(dataset: Dataset, cases: Sequence[Case], ct: bool) -> Survey:
-    """Shape and spacing of every image, and for "ct" some foreground intensities of each labelled one, (C, M)."""
-    if not cases:
-        raise InputError(f"{dataset.root} has no training case; add images and labels, or choose another fold.")
-    shapes: list[tuple[int, ...]] = []
-    spacings: list[tuple[float, ...] | None] = []
-    samples: list[np.ndarray] = []
-    for case in track(cases, "looking at the images", total=len(cases)):
-        if ct and case.label is not None:
-            image, label = case_arrays(case, dataset)
-            samples.append(_sample(image, label, min(10_000, 10_000_000 // len(cases)), case.name))
-        else:
-            image = read_image(case.images)
-        check_channels(image, len(dataset.channel_names), str(case.images[0]))
-        shapes.append(image.array.shape[1:])
-        spacings.append(_spacing(image))
-        if len(shapes[-1]) != len(shapes[0]):
-            raise InputError(
-                f"{case.images[0]} is {len(shapes[-1])}D, {cases[0].images[0]} is {len(shapes[0])}D; "
-                "give each kind a data set of its own."
-            )
-    return shapes, spacings, samples
+def _schemes(dataset: Dataset, config: DataConfig) -> tuple[Scheme, ...]:
+    return tuple(_scheme(name, config.normalisation) for name in dataset.channel_names)
 
 
 def _scheme(channel: str, asked: str) -> Scheme:
@@ -221,27 +218,17 @@ def _scheme(channel: str, asked: str) -> Scheme:
     return forced[asked] if asked in forced else by_name.get(channel.lower(), "zscore")
 
 
-def _sample(image: Picture, label: Picture, most: int, name: str) -> np.ndarray:
-    """At most ``most`` foreground intensities of an image, drawn at random: (C, M) float32."""
-    where = np.flatnonzero(label.array > 0)
-    if len(where) > most:
-        where = np.random.default_rng(fold(0, "intensity", name)).choice(where, most, replace=False)
-    return image.array.reshape(len(image.array), -1)[:, where].astype(np.float32)
-
-
-def _spacing(image: Picture) -> tuple[float, ...] | None:
-    """The physical spacing in mm, or None where the format holds none (PNG)."""
-    spacing, origin = image.geometry.spacing_mm, image.geometry.origin
-    return None if origin is None and all(step == 1 for step in spacing) else spacing
-
-
-def _statistics(schemes: Sequence[Scheme], samples: Sequence[np.ndarray], root: Path) -> tuple[Normalisation, ...]:
+def _statistics(
+    schemes: Sequence[Scheme], dataset: Dataset, cases: Sequence[Case], cache: Cache | None
+) -> tuple[Normalisation, ...]:
     if "ct" not in schemes:
         return tuple(Normalisation(scheme=scheme) for scheme in schemes)
-    values = np.concatenate([np.zeros((len(schemes), 0), np.float32), *samples], axis=1)
+    most, labelled = MOST // len(cases), [case for case in cases if case.label is not None]
+    drawn = in_threads(partial(intensities, dataset=dataset, cache=cache), labelled, AT_ONCE)
+    values = np.concatenate([np.zeros((len(schemes), 0), np.float32), *(each[:, :most] for each in drawn)], axis=1)
     if not values.size:
         raise InputError(
-            f"{root} has no labelled foreground to take CT intensities from; set data.normalisation=zscore."
+            f"{dataset.root} has no labelled foreground to take CT intensities from; set data.normalisation=zscore."
         )
     low, high = np.percentile(values, (0.5, 99.5), axis=1)
     found = zip(schemes, low, high, values.mean(1, dtype=np.float64), values.std(1, dtype=np.float64), strict=True)

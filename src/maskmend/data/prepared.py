@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache as memoised
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,32 +16,38 @@ from ..functional.rng import fold
 from ..types import IGNORE
 from .cache import Cache, Stored, content_hash
 from .dataset import Case, Dataset, case_arrays, declared_label
-from .formats import Picture
+from .formats import Picture, sources
 from .fusion import Fusion, Soft, fuse, soft, soft_part
 from .patches import foreground_points
+from .plan import Normalisation
 from .preprocess import Plan, preprocess_image, preprocess_label, resample
 from .sidemaps import SIDEMAPS, SUPERPIXEL, features_file, read_features, sides
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Where the arrays of one case, with one label, lie. ``sizes``: pixels of each class, (K,) int64; ``given``: the
-    same before the label was resampled."""
+    """Where the arrays of one case, with one label, lie. ``sizes``: pixels of each class, (K,); ``given``: the same
+    before the label was resampled. ``foreground``: points to centre patches on; None where a patch shows the whole."""
 
     image: Stored
     label: Stored
-    foreground: Stored
-    sizes: Stored
-    given: Stored
+    foreground: Stored | None
+    sizes: tuple[int, ...]
+    given: tuple[int, ...]
     maps: Mapping[str, Stored]
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.label.shape
 
+    def points(self) -> np.ndarray:
+        """Points of each foreground class (``patches.foreground_points``), of a case that is larger than a patch."""
+        assert self.foreground is not None
+        return self.foreground.open()
+
     def exists(self) -> bool:
-        arrays = (self.image, self.label, self.foreground, self.sizes, self.given, *self.maps.values())
-        return all(array.path.exists() for array in arrays)
+        arrays = (self.image, self.label, self.foreground, *self.maps.values())
+        return all(array.path.exists() for array in arrays if array is not None)
 
 
 FUSING = 1
@@ -71,13 +77,12 @@ def prepare_case(
     Raises:
         InputError: a file cannot be read or does not fit the plan, or the disk is full.
     """
-    read = memoised(lambda: case_arrays(case, dataset))
+    read = memoised(lambda: cache.again((case.images, case.label), lambda: case_arrays(case, dataset)))
     drawn = memoised(lambda: _drawn(case, dataset, *read()))
-    spacing = case.images[0].with_name(f"{case.name}.json")  # a TIFF's spacing lies beside it
-    look = content_hash((*case.images, *([spacing] if spacing.exists() else [])))
-    grid = plan.model_dump(mode="json", include={"size", "spacing_mm"})
+    look = cache.content(sources(case.images))
+    grid = {"size": plan.size, "spacing_mm": plan.spacing_mm}
     image = cache.store(
-        {"image": look, **grid, **plan.model_dump(mode="json", include={"normalisation"})},
+        {"image": look, **grid, "normalisation": _dumped(plan.normalisation)},
         lambda: preprocess_image(read()[0], plan, str(case.images[0])),
     )
 
@@ -88,29 +93,35 @@ def prepare_case(
         picture, given = read()
         return Picture(fuse(drawn(), fused, plan.classes) if fused else given.array, picture.geometry)
 
-    given = {"label": content_hash([case.label]) if case.label else None}
-    known = key(**({"fused": fused, **_raters(case)} if fused else given))
+    given = {"label": cache.content(sources([case.label])) if case.label else None}
+    known = key(**({"fused": fused, **_raters(case, cache)} if fused else given))
     label = cache.store(known, lambda: preprocess_label(unsampled(), plan))
     if label.shape != image.shape[1:]:
         raise InputError(
             f"{case.label} has the shape {label.shape} and {case.images[0]} {image.shape[1:]} (after resampling); "
             "they must be equal: correct the label."
         )
-    foreground = cache.store(
-        {"foreground": label.key}, lambda: foreground_points(label.open(), fold(0, "foreground", label.key))
-    )
-    sizes, before = (
-        cache.store({name: label.key, "classes": plan.classes}, partial(class_sizes, of, plan.classes))
-        for name, of in (("sizes", label.open), ("given", lambda: unsampled().array))
+    foreground = None
+    if any(n > k for n, k in zip(label.shape, plan.patch, strict=True)):
+        seed = fold(0, "foreground", label.key)
+        foreground = cache.store({"foreground": label.key}, lambda: foreground_points(label.open(), seed))
+    sizes, before = cache.note(
+        f"sizes {label.key} {plan.classes}",
+        lambda: [class_sizes(each, plan.classes).tolist() for each in (label.open(), unsampled().array)],
     )
     shares = memoised(lambda rule: _shares([*drawn(), read()[1].array], rule, image.shape[1:], plan.classes))
     side: dict[str, Stored] = {}
     for name in maps:
         if part := soft_part(name):
-            side[name] = cache.store(key(soft=part, **given, **_raters(case)), partial(_of_class, shares, *part))
+            side[name] = cache.store(key(soft=part, **given, **_raters(case, cache)), partial(_of_class, shares, *part))
         else:
             side[name] = _side_map(name, case.name, image, label, plan, cache)
-    return Prepared(image, label, foreground, sizes, before, side)
+    return Prepared(image, label, foreground, tuple(sizes), tuple(before), side)
+
+
+@lru_cache
+def _dumped(rules: tuple[Normalisation, ...]) -> list[dict[str, Any]]:
+    return [rule.model_dump(mode="json") for rule in rules]
 
 
 def _of_class(shares: Callable[[Soft], np.ndarray], rule: Soft, value: int) -> np.ndarray:
@@ -119,10 +130,10 @@ def _of_class(shares: Callable[[Soft], np.ndarray], rule: Soft, value: int) -> n
     return part
 
 
-def _raters(case: Case) -> dict[str, Any]:
+def _raters(case: Case, cache: Cache) -> dict[str, Any]:
     """What anything made of the raters' labels depends on; of the given label where there are none."""
     paths = case.opinions or ([case.label] if case.label else [])
-    return {"raters": content_hash(paths), "count": len(paths), "fusing": FUSING}
+    return {"raters": cache.content(sources(paths)), "count": len(paths), "fusing": FUSING}
 
 
 def _drawn(case: Case, dataset: Dataset, picture: Picture, given: Picture) -> list[np.ndarray]:
@@ -143,9 +154,8 @@ def _shares(labels: Sequence[np.ndarray], rule: Soft, grid: Sequence[int], class
     return resampled
 
 
-def class_sizes(read: Callable[[], np.ndarray], classes: int) -> np.ndarray:
+def class_sizes(label: np.ndarray, classes: int) -> np.ndarray:
     """Pixels of each class in a label (*S): (K,) int64."""
-    label = read()
     return np.bincount(label[label != IGNORE].ravel(), minlength=classes).astype(np.int64)
 
 

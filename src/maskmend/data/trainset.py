@@ -177,7 +177,7 @@ class CaseSet:
         return raters[fold(seed, "rater") % len(raters)] if raters else self._prepared[i]
 
     def _draw(self, case: Prepared, seed: int) -> Window:
-        return draw_window(case.shape, self.plan.patch, case.foreground.open, self.plan.foreground, seed)
+        return draw_window(case.shape, self.plan.patch, case.points, self.plan.foreground, seed)
 
     def _read(
         self, rows: Sequence[int], cases: Sequence[Prepared], windows: Sequence[Window], shape: Sequence[int]

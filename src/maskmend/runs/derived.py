@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from ..data.dataset import Case, Dataset
 from ..data.formats import ending_of, read_image, write_image, write_json
@@ -17,7 +15,6 @@ from ..data.layout import read_json_object
 from ..errors import InputError
 
 CHANNEL = re.compile(r"_\d{4}$")
-T = TypeVar("T")
 
 
 def check_endings(source: Dataset, cases: Sequence[Case]) -> None:
@@ -68,12 +65,3 @@ def _link(path: Path, target: Path) -> None:
         os.link(path.resolve(), target)
     except OSError:
         shutil.copy2(path, target)
-
-
-def in_threads(work: Callable[[Case], T], cases: Iterable[Case], at_once: int = 16) -> Iterator[T]:
-    """The results in order, ``at_once`` at most; the first failure stops what has not begun."""
-    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, at_once))
-    try:
-        yield from pool.map(work, cases)
-    finally:
-        pool.shutdown(cancel_futures=True)

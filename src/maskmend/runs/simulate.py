@@ -18,6 +18,7 @@ from ..data.dataset import Case, Dataset, case_arrays, open_dataset
 from ..data.empty import check_masks
 from ..data.formats import Picture, write_json, write_label
 from ..data.scratch import check_new, new_folder
+from ..data.threads import in_threads
 from ..errors import InputError
 from ..metrics import dice, mean_sd, overlap
 from ..noise import Kind, build, find
@@ -25,7 +26,7 @@ from ..noise.target import reach, strength
 from ..progress import track
 from ..types import IGNORE, Trust
 from .corruption import KINDS, Corrupt, corrupter
-from .derived import carry, check_endings, copy_beside, in_threads
+from .derived import carry, check_endings, copy_beside
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,15 @@ import torch
 from .. import config as settings
 from ..config import RunConfig
 from ..data.augment import apply, draw
-from ..data.cache import Cache, default_cache
-from ..data.dataset import Case, check_dataset, open_dataset
+from ..data.cache import default_cache
+from ..data.dataset import Case, open_dataset
 from ..data.empty import check_masks
 from ..data.lock import LOCK, hold
 from ..data.order import pools
-from ..data.plan import Plan, make_plan
+from ..data.plan import Plan, make_plan, takes_intensities
 from ..data.refined import RefinedStore
 from ..data.splits import split
+from ..data.survey import Survey, check_dataset
 from ..data.trainset import CaseSet
 from ..engine import checkpoint
 from ..engine.events import GIVEN, check_trackers
@@ -64,6 +65,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     fast_dev_run: bool = False,
+    check: bool = False,
     searching: bool = False,
 ) -> RunSummary:
     """What ``maskmend.train`` does once no audit is to be asked, with its arguments. searching: let the method log its
@@ -77,13 +79,15 @@ def train(
     world = launch(device)
     with hold(output) if world.leads else nullcontext():
         run = _settings(output, method, config, overrides, resume, fast_dev_run)
-        return _train(run, dataset, output, world, resume, 2 if fast_dev_run else None, searching)
+        survey = Survey(default_cache(), dataset, anew=check and world.leads)
+        return _train(run, survey, output, world, resume, 2 if fast_dev_run else None, searching)
 
 
 def _train(
-    run: RunConfig, dataset: Path, output: Path, world: World, resume: bool, most: int | None, searching: bool
+    run: RunConfig, survey: Survey, output: Path, world: World, resume: bool, most: int | None, searching: bool
 ) -> RunSummary:
     """``train`` in a folder that is ours; ``most``: of so many cases is the validation."""
+    dataset = survey.root
     check_trackers(run.events)
     start = read_start(None if resume and _holds_run(output) else run.start)
     data = open_dataset(dataset)
@@ -91,19 +95,21 @@ def _train(
     held_out = held_out[:most]
     _check_cases(run, dataset, cases)
     if world.leads:
-        check_dataset(data, (*cases, *held_out))
-        check_masks(data, data.train)
+        with survey:
+            check_dataset(data, (*cases, *held_out), survey, ct=takes_intensities(data, run.data))
+            check_masks(data, data.train, cache=survey)
     world.wait()
-    plan = make_plan(data, cases, run.data)
-    check_size(run, plan, world.device)
-    model = build_method(run, plan, start.into)
-    model.searching = searching
-    check_optimizer(run.optim, model.parameter_groups())
-    plan = plan.for_stride(total_stride(model, plan.dims))
-    sets = [
-        CaseSet(part, data, plan, Cache(default_cache()), maps, RefinedStore(output / "refined"), world)
-        for part, maps in ((cases, model.maps), (held_out, ()))
-    ]
+    with survey:
+        plan = make_plan(data, cases, run.data, survey)
+        check_size(run, plan, world.device)
+        model = build_method(run, plan, start.into)
+        model.searching = searching
+        check_optimizer(run.optim, model.parameter_groups())
+        plan = plan.for_stride(total_stride(model, plan.dims))
+        sets = [
+            CaseSet(part, data, plan, survey, maps, RefinedStore(output / "refined"), world)
+            for part, maps in ((cases, model.maps), (held_out, ()))
+        ]
     plan = sets[0].plan  # with what its masks settled
     _check_training(run, dataset, model, sets[0])
     fit = make_fit(run, model, sets, plan, output, world, resume).prepare()

@@ -18,10 +18,11 @@ from ..data.formats import write_json, write_label
 from ..data.fusion import CHOICES, FUSIONS, around, average, choose, disagreement, likeliest, majority, rate, staple
 from ..data.layout import nearest, read_json_object
 from ..data.scratch import check_new, new_folder
+from ..data.threads import in_threads
 from ..errors import InputError
 from ..metrics import dice, mean_sd, overlap
 from ..progress import track
-from ..runs.derived import carry, check_endings, copy_beside, in_threads
+from ..runs.derived import carry, check_endings, copy_beside
 from ..types import IGNORE
 
 if TYPE_CHECKING:

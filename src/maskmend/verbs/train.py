@@ -31,6 +31,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     fast_dev_run: bool = False,
+    check: bool = False,
 ) -> RunSummary:
     """Train one method on an nnU-Net raw data set.
 
@@ -48,6 +49,7 @@ def train(
         resume: continue a stopped run in ``output``, with its own settings.
         device: auto, cpu or cuda.
         fast_dev_run: two steps and a validation of two cases, to see that everything fits.
+        check: read every file again, also those that look unchanged since they were read for an earlier run.
 
     Raises:
         InputError: anything about the data, the audit or the settings that would spoil the run, before any training
@@ -56,7 +58,7 @@ def train(
     words = [*overrides, *start_words(start)]
     if audit is not None:
         words.append(tau_of(audit, dataset, method, config or begun(output, resume), overrides).word)
-    asked = {"resume": resume, "fast_dev_run": fast_dev_run}
+    asked = {"resume": resume, "fast_dev_run": fast_dev_run, "check": check}
     return runs.train(dataset, output, method, config, words, device=device, **asked)
 
 
