@@ -21,6 +21,7 @@ from ..functional.rng import fold, seed_all
 from ..methods.base import Method
 from ..types import Batch, Config, Logs, Progress, TrainSet
 from . import checkpoint
+from .compiled import compile_networks
 from .events import GIVEN, Events, EventsConfig
 from .meter import Meter
 from .precision import AUTO, Precision, check_repeats, finite, resolve_precision
@@ -38,6 +39,7 @@ class TrainConfig(Config):
     )
     precision: Precision = Field("auto", description=AUTO)
     channels_last: bool = Field(True, description="memory format of 2D networks; faster on most hardware")
+    compile: bool = Field(False, description="compile the networks (torch.compile): minutes at first, then faster")
     threads: int | None = Field(None, gt=0, description="CPU threads, at most one a core; by default all cores")
     save_every: int = Field(200, gt=0, description="steps between checkpoints; one more at the end of each epoch")
     validate_every: int = Field(1, gt=0, description="epochs between validations")
@@ -152,6 +154,8 @@ class Fit:
         state = checkpoint.load_latest(self.last, self.name) if self.resume else None
         if state is not None:
             self._restore(state)
+        if self.train.compile:
+            compile_networks(self.method, self.world.device)
         if self.world.device.type == "cpu" and self.precision != torch.float32:
             check_repeats(self._first_step, f"train.precision={self.train.precision}")
         self.ready = True
@@ -163,7 +167,13 @@ class Fit:
         return self.done >= self.train.epochs * len(self._schedule(0))
 
     def _schedule(self, epoch: int) -> list[Tensor]:
-        return self.data.schedule(self.seed, epoch, self.train.batch, self.train.steps)
+        batch, rows, steps = self.train.batch, self._rows(epoch), self.train.steps
+        if rows != batch and steps is None:
+            steps = len(self.data.schedule(self.seed, epoch, batch, None))
+        return self.data.schedule(self.seed, epoch, rows, steps)
+
+    def _rows(self, epoch: int) -> Mapping[str, int]:
+        return self.method.rows(self.train.batch, self.data.trust, Progress(epoch, self.train.epochs, 0, 1))
 
     def _limit_threads(self) -> None:
         asked, cores = self.train.threads, os.cpu_count() or 1
@@ -225,7 +235,7 @@ class Fit:
 
     def _batch(self, at: Progress, index: Tensor) -> Batch:
         """This rank's rows of the step, each cut and augmented by the seed of its place in the whole batch."""
-        rows = self.data.share(self.train.batch)
+        rows = self.data.share(self._rows(at.epoch))
         cut, turn = ([fold(self.seed, what, at.step, row) for row in rows.tolist()] for what in ("cut", "augment"))
         batch = self.augment(self.data.load(index, cut).to(self.world.device), turn)
         if self.train.channels_last and batch.image.ndim == 4:

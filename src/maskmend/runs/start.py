@@ -44,10 +44,10 @@ class Start:
         own, there = net.state_dict(), _named_as(state, net.state_dict())
         fits = {name: there[name] for name in own if name in there and there[name].shape == own[name].shape}
         if not any(value.ndim > 1 for value in fits.values()):
+            family = type(net).__module__.rpartition(".")[2]
             raise InputError(
-                f"{self.source} fits no layer of the network: it holds {_some(state)} and others, network.name="
-                f"{type(net).__module__.rpartition('.')[2]} {_some(own)} and others; set network.* as they were there, or "
-                f"{CURE}."
+                f"{self.source} fits no layer of the network: it holds {_some(state)} and others, {family} has "
+                f"{_some(own)} and others; set network.* as they were there, or {CURE}."
             )
         kept = {name: value for name, value in fits.items() if not (again and name.startswith(HEAD))}
         net.load_state_dict(kept, strict=False)
