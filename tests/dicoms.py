@@ -69,17 +69,18 @@ def make_series(
     slope: float = 1.0,
     intercept: float = -1024.0,
     seed: int = 0,
+    modality: str = "CT",
 ) -> Scan:
-    """A CT of (D, H, W) stored values, its files named in another order than they lie."""
+    """A series of (D, H, W) stored values, its files named in another order than they lie."""
     from pydicom.uid import generate_uid
 
     folder.mkdir(parents=True, exist_ok=True)
     scan = Scan(folder, array, spacing_mm, axes)
-    first = header("CT", CT)
+    first = header(modality, CT)
     normal = np.cross(axes[:3], axes[3:])
     frame = generate_uid()
     for place, pixels in enumerate(array):
-        each = header("CT", CT)
+        each = header(modality, CT)
         for word in ("StudyInstanceUID", "SeriesInstanceUID"):
             setattr(each, word, getattr(first, word))
         each.FrameOfReferenceUID, each.PositionReferenceIndicator, each.InstanceNumber = frame, "", place + 1

@@ -98,21 +98,25 @@ def _from_audit(
 @app.command(cls=Verb, epilog="Example: maskmend predict RUN scans/ -o OUT --mirror")
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder that train wrote.")],
-    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of images, named as in the training set.")],
+    images: Annotated[
+        Path, typer.Argument(metavar="IMAGES", help="Folder of images, named as in the training set, or of DICOM.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the masks.")],
     checkpoint: Annotated[Literal["best", "last"], typer.Option(help="Which of the run's two models.")] = "best",
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write class probabilities as well.")] = False,
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Average over mirrored images: slower, often better.")
     ] = False,
+    dicom_seg: Annotated[
+        bool, typer.Option("--dicom-seg", help="Of DICOM series: write a DICOM-SEG for each as well.")
+    ] = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Segment a folder of images with a trained model."""
     from ..verbs.predict import predict
 
-    result = predict(
-        run, images, output, checkpoint=checkpoint, probabilities=probabilities, mirror=mirror, device=device
-    )
+    asked: dict[str, Any] = {"probabilities": probabilities, "mirror": mirror, "dicom_seg": dicom_seg}
+    result = predict(run, images, output, checkpoint=checkpoint, device=device, **asked)
     show(result.table())
     for name, reason in result.failures:
         typer.secho(f"failed: {name}: {reason}", fg="red", err=True)

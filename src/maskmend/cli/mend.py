@@ -102,11 +102,17 @@ def mend(
             "(nnU-Net's ignore label); or weightsTr/ says how far each voxel may be believed, from 0 to 1."
         ),
     ] = "keep",
+    dicom_seg: Annotated[
+        Path | None,
+        typer.Option(
+            "--dicom-seg", metavar="SERIES", help="Folder of DICOM it was prepared of: write DICOM-SEG of what changed."
+        ),
+    ] = None,
 ) -> None:
     """Write a new data set with the corrected masks, and show what was changed."""
     from ..verbs.mend import mend
 
-    result = mend(audit, output, accept=accept, doubtful=doubtful)
+    result = mend(audit, output, accept=accept, doubtful=doubtful, dicom_seg=dicom_seg)
     show(result.table())
     if result.output is None:  # what comes next would look for it
         raise typer.Exit(1)

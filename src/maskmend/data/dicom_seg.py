@@ -41,7 +41,7 @@ def write_seg(path: Path, label: Picture, names: Mapping[str, int], series: Seri
     on_scan = aligned(label, empty, str(path.name), f"its series {there}", excuse_bare=False)
     try:
         with quiet():
-            made = _made(on_scan.array, names, series, drawn)
+            made = _made(on_scan.array.reshape(empty.shape), names, series, drawn)
             with replacing(path) as temporary:
                 made.save_as(temporary)
     except (InputError, MemoryError, OSError):

@@ -10,6 +10,7 @@ from typing import get_args
 
 from ..audit.rank import counted
 from ..audit.store import open_audit
+from ..data.dataset import open_dataset
 from ..data.scratch import new_folder
 from ..errors import InputError
 from ..mending.accept import Accept, Doubtful
@@ -17,6 +18,7 @@ from ..mending.change import Change, size
 from ..mending.checks import check_accept, check_doubtful, check_output, number_of
 from ..mending.diff import by_whom
 from ..mending.write import write
+from ..runs.dicom import scans_of, write_segs
 
 NOTHING: Mapping[Accept, str] = {
     "reviewed": "nothing was accepted or drawn",
@@ -80,7 +82,14 @@ class _Unchanged(Exception):
     """Nothing is left behind."""
 
 
-def mend(audit: Path, output: Path, *, accept: Accept = "reviewed", doubtful: Doubtful = "keep") -> MendSummary:
+def mend(
+    audit: Path,
+    output: Path,
+    *,
+    accept: Accept = "reviewed",
+    doubtful: Doubtful = "keep",
+    dicom_seg: Path | None = None,
+) -> MendSummary:
     """Write the audited data set anew, with corrected masks. What was given is never changed.
 
     Args:
@@ -91,6 +100,8 @@ def mend(audit: Path, output: Path, *, accept: Accept = "reviewed", doubtful: Do
             it can be redrawn and nobody spoke of the case; all also every suggestion that nobody spoke of.
         doubtful: what becomes of findings that nobody decided: keep, ignore (nnU-Net's ignore label), or weights
             (weightsTr/, from 0 to 1).
+        dicom_seg: folder of the DICOM series that the data set was prepared of; then labelsTr_dicom/CASE.dcm is the
+            DICOM-SEG of every changed mask.
 
     Raises:
         InputError: a given label changed since the audit, the output is in the way of something, its format cannot
@@ -104,12 +115,24 @@ def mend(audit: Path, output: Path, *, accept: Accept = "reviewed", doubtful: Do
     check_output(opened, output)
     check_doubtful(opened, doubtful)
     check_accept(opened, accept)
+    scans = None if dicom_seg is None else scans_of(opened.dataset.root, Path(dicom_seg))
     place: Path | None = output
     try:
         with new_folder(output) as root:
             done = write(opened, root, accept, doubtful)
             if not (root / "mend.json").exists():
                 raise _Unchanged
+            if scans and done.changes:
+                ending, labels = opened.about.file_ending, _labels(root)
+                changed = [(change.case, root / "labelsTr" / f"{change.case}{ending}") for change in done.changes]
+                for _, why in write_segs(scans, changed, labels, root / "labelsTr_dicom", drawn=True):
+                    raise InputError(why)
     except _Unchanged:
         place = None
     return MendSummary(audit, accept, place, tuple(done.changes), len(opened.rows), len(done.clean))
+
+
+def _labels(root: Path) -> dict[str, int]:
+    """Every class of the new data set by name, its ignore label too."""
+    made = open_dataset(root)
+    return made.labels | ({} if made.ignore is None else {"ignore": made.ignore})
