@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from dataclasses import fields
 from pathlib import Path
@@ -24,7 +25,7 @@ from maskmend.engine.fit import Fit
 from maskmend.errors import InputError
 from maskmend.functional.losses import ce
 from maskmend.methods import Method
-from maskmend.types import Batch, Logs, Progress, TrainSet, Update
+from maskmend.types import Batch, Logs, Progress, TrainSet, Trust, Update
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +175,34 @@ def test_a_run_does_not_go_on_without_the_labels_it_mended(damage: str, toy: Pat
     with pytest.raises(InputError, match=r"refined.* is missing or not what the run wrote"):
         mender_fit(toy, tmp_path, resume=True).run()
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+class CleanFirst(Mender):
+    """Asks for clean cases alone in its first epoch, and notes whom it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trust: list[tuple[int, list[int]]] = []
+
+    def rows(self, batch: Mapping[str, int], trust: Tensor, at: Progress) -> Mapping[str, int]:
+        return batch if at.epoch else {"clean": sum(batch.values())}
+
+    def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
+        self.trust.append((at.epoch, batch.trust.tolist()))
+        return super().step(batch, at, update)
+
+
+def test_a_method_may_choose_the_pools_of_an_epoch(toy: Path, tmp_path: Path) -> None:
+    """The steps of an epoch stay as many."""
+    fit = mender_fit(toy, tmp_path, batch={"any": 4})
+    fit.method = method = CleanFirst()
+    fit.run()
+    steps = [sum(epoch == e for e, _ in method.trust) for epoch in range(4)]
+    assert steps == [-(-len(fit.data) // 4)] * 4
+    for epoch, trust in method.trust:
+        assert len(trust) == 4
+        assert (set(trust) == {int(Trust.CLEAN)}) or epoch
+    assert any(int(Trust.NOISY) in trust for _, trust in method.trust)
 
 
 def test_more_threads_than_cores_are_not_started(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

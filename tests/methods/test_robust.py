@@ -89,19 +89,45 @@ def method(**settings: object) -> Robust:
     return Robust(Sees, Config(**settings)).eval()
 
 
-def test_until_the_first_look_every_row_is_learnt_by_one_network_and_clean_ones_until_the_last() -> None:
-    data, made = Cases(torch.stack([disc(9)] * 8), torch.stack([disc(9)] * 8), clean=4), method()
-    batch = data.batch(torch.arange(8))
-    for epoch, rows in ((2, 4), (3, 6), (6, 8)):
+def test_enough_clean_cases_teach_alone_until_the_first_look_and_each_one_network_until_the_last() -> None:
+    label = torch.stack([disc(9)] * (ENOUGH + 4))
+    data, made = Cases(label, label, clean=ENOUGH), method(edges=False)
+    made.begin_epoch(FIRST, data)
+    batch = data.batch(torch.arange(len(label)))
+    for epoch, of_clean, of_noisy in ((2, 1, 0), (3, 1, 2), (6, 2, 2)):
         at, made.net1.rows, made.net2.rows = Progress(epoch, 10, 0, 1), 0, 0
         made.step(batch, at, lambda loss, group="main": None)
-        assert (made.net1.rows, made.net2.rows) == (rows, rows)
-        learnt = torch.stack([made.learns(batch, at, half) for half in (0, 1)])
-        assert bool((learnt[:, :4].sum(0) == (1 if epoch < 6 else 2)).all())
+        assert made.net1.rows == made.net2.rows == (ENOUGH * of_clean + 4 * of_noisy) / 2
+        learnt = torch.stack([made.learns(batch, at, net) for net in (0, 1)]).sum(0)
+        assert learnt.tolist() == [of_clean] * ENOUGH + [of_noisy] * 4
 
 
-def test_enough_clean_masks_tell_how_much_doubt_is_usual() -> None:
-    for count, said in ((ENOUGH - 1, []), (ENOUGH, [f"{ENOUGH} clean masks tell how much doubt is usual."])):
+def test_too_few_clean_cases_are_learnt_as_all_others_are() -> None:
+    data, made = Cases(torch.stack([disc(9)] * 8), torch.stack([disc(9)] * 8), clean=ENOUGH - 1), method(edges=False)
+    made.begin_epoch(FIRST, data)
+    assert all(made.learns(data.batch(torch.arange(8)), Progress(2, 10, 0, 1), net).all() for net in (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("batch", "clean", "epoch", "found"),
+    [
+        ({"any": 8}, ENOUGH, 2, {"clean": 8}),
+        ({"any": 8}, ENOUGH, 3, {"any": 8}),
+        ({"any": 8}, ENOUGH - 1, 2, {"any": 8}),
+        ({"clean": 2, "imperfect": 6}, ENOUGH, 2, {"clean": 2, "imperfect": 6}),
+    ],
+)
+def test_enough_clean_cases_fill_the_batches_until_the_first_look(
+    batch: dict[str, int], clean: int, epoch: int, found: dict[str, int]
+) -> None:
+    trust = torch.full((16,), int(Trust.NOISY))
+    trust[:clean] = int(Trust.CLEAN)
+    assert method().rows(batch, trust, Progress(epoch, 10, 0, 1)) == found
+    assert method(looks=()).rows(batch, trust, Progress(epoch, 10, 0, 1)) == batch
+
+
+def test_enough_clean_masks_judge_the_others() -> None:
+    for count, said in ((ENOUGH - 1, []), (ENOUGH, [f"{ENOUGH} clean masks judge the others."])):
         made = method(edges=False)
         made.begin_epoch(FIRST, Cases(torch.stack([disc(9)] * 16), torch.stack([disc(9)] * 16), count))
         assert made.saw() == said
@@ -118,11 +144,12 @@ def test_a_mask_unlike_what_networks_see_is_redrawn_as_a_whole_and_right_ones_st
 
 def test_nothing_happens_between_looks() -> None:
     data, made = Cases(torch.stack([disc(4)] * 4), torch.stack([disc(12)] * 4)), method()
+    made.begin_epoch(FIRST, data)
     assert made.begin_epoch(Progress(2, 10, 0, 1), data) == {}
     assert torch.equal(data.written, data.label)
 
 
-def test_clean_masks_are_never_redrawn_and_tell_how_much_doubt_is_usual() -> None:
+def test_clean_masks_are_never_redrawn_and_show_how_much_a_right_one_is_doubted() -> None:
     seen = torch.stack([disc(10)] * 24)
     label = seen.clone()
     label[:ENOUGH] = disc(8)  # of right masks, all are doubted as much
@@ -275,8 +302,10 @@ def depth_of_disc() -> Tensor:
 def test_what_it_has_seen_survives_a_checkpoint() -> None:
     made, other = method(), method()
     made.skill, made.offset = torch.tensor(0.83), torch.tensor([[0.0, 0], [-3.5, 2]])
+    made.side = torch.tensor([0, 1])
     other.load_state_dict(made.state_dict())
     assert other.skill == made.skill
+    assert torch.equal(other.side, made.side)
     assert torch.equal(other.offset, made.offset)
 
 
@@ -292,7 +321,7 @@ def test_it_says_what_it_saw() -> None:
     assert made.saw() == ["Images contradict no mask."]
     made.begin_epoch(FIRST, Cases(label, image=noisy_images(20, 12), clean=9))
     first, second = made.saw()
-    assert first == "9 clean masks tell how much doubt is usual."
+    assert first == "9 clean masks judge the others."
     assert second.startswith("1 of 20 masks of disc end off the edge"), "clean ones are believed"
 
 

@@ -167,7 +167,13 @@ class Fit:
         return self.done >= self.train.epochs * len(self._schedule(0))
 
     def _schedule(self, epoch: int) -> list[Tensor]:
-        return self.data.schedule(self.seed, epoch, self.train.batch, self.train.steps)
+        batch, rows, steps = self.train.batch, self._rows(epoch), self.train.steps
+        if rows != batch and steps is None:
+            steps = len(self.data.schedule(self.seed, epoch, batch, None))
+        return self.data.schedule(self.seed, epoch, rows, steps)
+
+    def _rows(self, epoch: int) -> Mapping[str, int]:
+        return self.method.rows(self.train.batch, self.data.trust, Progress(epoch, self.train.epochs, 0, 1))
 
     def _limit_threads(self) -> None:
         asked, cores = self.train.threads, os.cpu_count() or 1
@@ -229,7 +235,7 @@ class Fit:
 
     def _batch(self, at: Progress, index: Tensor) -> Batch:
         """This rank's rows of the step, each cut and augmented by the seed of its place in the whole batch."""
-        rows = self.data.share(self.train.batch)
+        rows = self.data.share(self._rows(at.epoch))
         cut, turn = ([fold(self.seed, what, at.step, row) for row in rows.tolist()] for what in ("cut", "augment"))
         batch = self.augment(self.data.load(index, cut).to(self.world.device), turn)
         if self.train.channels_last and batch.image.ndim == 4:

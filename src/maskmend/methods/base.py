@@ -31,8 +31,6 @@ class Method(nn.Module):
     """Kinds of cases it cannot do without: "clean", "noisy", "unlabeled"."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Settings of the run, other than its own, that it starts from: {"train": {"batch": ...}}. All can be changed."""
-    clean_share: ClassVar[float] = 0
-    """Share of each batch that clean cases get where there are some, unless ``train.batch`` names pools."""
     search: ClassVar[dict[str, tuple[float, ...]]] = {}
     """Parameters that can be searched for, with their candidates: the value of the smallest criterion wins."""
     maps: tuple[str, ...] = ()
@@ -56,6 +54,11 @@ class Method(nn.Module):
     def begin_epoch(self, at: Progress, train: TrainSet) -> Logs:
         """Look at the whole training set; refine labels. Runs in eval mode, without gradients."""
         return {}
+
+    def rows(self, batch: Mapping[str, int], trust: Tensor, at: Progress) -> Mapping[str, int]:
+        """How many cases of each pool a step takes in this epoch; as many as ``batch`` in all, which ``train.batch``
+        says. trust: of the training cases, (N,)."""
+        return batch
 
     def check(self, train: TrainSet) -> None:
         """Look at the training set before the first step.

@@ -1,8 +1,9 @@
-"""Cross-mending: two networks learn half of the cases each and judge all; masks that are clearly doubted are redrawn.
+"""Co-mending: two networks judge every mask before they know it by heart, and redraw what they clearly doubt.
 
 Three things tell that a mask is wrong, and each is used where the data has it. Masks that differ from their fellows are
-doubted by networks that did not learn them by heart. Masks that end where their image has no edge, as others do, or all
-alike, teach only what lies beyond the edge. And a few clean masks show how much a right one is doubted.
+doubted by networks that have learnt what most masks share. Masks that end where their image has no edge, as others do,
+or all alike, teach only what lies beyond the edge. And a few clean masks teach the judges alone, and show how much a
+right one is doubted.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from ..functional.losses import ce, dice_by_class, masked_mean, most_likely, one
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
 from .base import Build, Method
 
-ENOUGH = 8
-"""Clean cases that tell how much doubt is usual."""
+ENOUGH = 4
+"""Clean cases that teach judges, and tell how much doubt is usual."""
 ASKED = 64
 """Cases that choose a level, at most."""
 LEVELS = torch.linspace(-3, 3, 13)
@@ -47,21 +48,21 @@ class Config(types.Config):
 class Robust(Method):
     paper = "MaskMend's own"
     maps = ("refined", "distance")
-    clean_share = 0.25  # mixed in with the rest, the same clean masks won back half as much
 
     def __init__(self, build: Build, config: Config) -> None:
         super().__init__()
         self.net1, self.net2, self.config = build(), build(), config
         self.sentences: list[str] = []
+        self.side = torch.zeros(0, dtype=torch.int64)  # the network that learns a clean case until the last look, (N,)
         self.offset = torch.zeros(0, 0)  # by how many pixels the mask of a class is too wide, (K, N)
         self.skill: Tensor
         self.register_buffer("skill", torch.tensor(0.0))  # Dice with clean masks, at the look before
 
-    def get_extra_state(self) -> Tensor:
-        return self.offset
+    def get_extra_state(self) -> dict[str, Tensor]:
+        return {"side": self.side, "offset": self.offset}
 
-    def set_extra_state(self, state: Tensor) -> None:
-        self.offset = state.cpu()
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+        self.side, self.offset = state["side"].cpu(), state["offset"].cpu()
 
     @property
     def nets(self) -> tuple[nn.Module, nn.Module]:
@@ -79,13 +80,18 @@ class Robust(Method):
         """The looks that were taken until the end of ``begin_epoch``; none before the second epoch."""
         return sum(at.epoch >= max(1, round(share * at.epochs)) for share in self.config.looks)
 
+    def rows(self, batch: Mapping[str, int], trust: Tensor, at: Progress) -> Mapping[str, int]:
+        """Until the first look clean cases alone, where they are enough and nobody has named pools."""
+        judges = set(batch) == {"any"} and len(sides(trust)) and self.looked(at) < min(1, len(self.config.looks))
+        return {"clean": batch["any"]} if judges else batch
+
     def learns(self, batch: Batch, at: Progress, half: int) -> Tensor:
-        """The rows that a network learns from, (B,) bool. Until the first look its half; then every row, but of clean
-        cases its half, by which it is judged, until the last look."""
-        clean, own = batch.trust == Trust.CLEAN, side(batch.index) == half
-        if self.looked(at) == len(self.config.looks):
-            return torch.ones_like(own)
-        return own | ~clean if self.looked(at) else own
+        """The rows that a network learns from, (B,) bool: every row. But where clean cases are enough, its half of
+        them, by which the other is judged: alone until the first look, and beside all others until the last."""
+        if not len(self.side) or self.looked(at) == len(self.config.looks):
+            return torch.ones_like(batch.index, dtype=torch.bool)
+        own = self.side.to(batch.index.device)[batch.index] == half
+        return own | (batch.trust != Trust.CLEAN) if self.looked(at) else own
 
     def believed(self, batch: Batch, at: Progress) -> Tensor:
         """The labels (B, *S) as mended so far. Before that, where a mask ends off its image's edge, the strip between
@@ -108,7 +114,7 @@ class Robust(Method):
     def begin_epoch(self, at: Progress, train: TrainSet) -> Logs:
         """At first, see what clean masks and edges can tell; at each look, redraw what is clearly doubted."""
         if at.epoch == 0:
-            wanted = self.config.edges and self.config.looks
+            self.side, wanted = sides(train.trust), self.config.edges and self.config.looks
             self.offset = ends(train) if wanted else torch.zeros(0, 0)
             self.sentences = self.at_first(train)
             return {"off_edges": self.offset.any(0).float().mean() if len(self.offset) else 0.0}
@@ -135,7 +141,7 @@ class Robust(Method):
     def at_first(self, train: TrainSet) -> list[str]:
         """What is known before the first step, as a person is told."""
         clean = int((train.trust == Trust.CLEAN).sum())
-        said = [f"{clean} clean masks tell how much doubt is usual."] * (clean >= ENOUGH)
+        said = [f"{clean} clean masks judge the others."] * bool(len(self.side))
         for k in self.off():
             pixels = self.offset[k][self.offset[k] != 0]
             sides = [side for side, there in (("wide", (pixels > 0).any()), ("tight", (pixels < 0).any())) if there]
@@ -153,9 +159,11 @@ class Robust(Method):
         did not learn them."""
         for batch in (part.to(self.device) for part in scan(train)):
             prob = torch.stack([net(batch.image).float().softmax(1) for net in self.nets])
-            other = prob[1 - side(batch.index), torch.arange(len(batch), device=self.device)]
-            clean = (batch.trust == Trust.CLEAN).view(-1, *[1] * (prob.ndim - 2))
-            yield batch, torch.where(clean, other, prob.mean(0))
+            seen = prob.mean(0)
+            if len(self.side):
+                clean = batch.trust == Trust.CLEAN
+                seen[clean] = prob[1 - self.side.to(self.device)[batch.index[clean]], clean]
+            yield batch, seen
 
     def doubted(self, train: TrainSet) -> tuple[Tensor | None, Tensor]:
         """The cases whose masks are redrawn as a whole, (N,) bool: the given ones are doubted more than is usual, and
@@ -173,7 +181,7 @@ class Robust(Method):
         found = {name: train.gather(torch.cat(index), torch.cat(parts)) for name, parts in seen.items()}
         clean, noisy = (train.trust == kind for kind in (Trust.CLEAN, Trust.NOISY))
         cut = doubt.usual(found["regret"][noisy].numpy())
-        if int(clean.sum()) >= ENOUGH:
+        if len(self.side):
             skill = found["agreement"][clean].mean()
             if skill < self.skill.cpu():
                 return None, found["lack"]
@@ -227,9 +235,12 @@ def loss(net: nn.Module, image: Tensor, label: Tensor, rows: Tensor) -> Tensor:
     return (masked_mean(ce(logits, label), label != IGNORE) + overlap) / 2
 
 
-def side(index: Tensor) -> Tensor:
-    """The network that learns a case until the last look, 0 or 1."""
-    return index % 2
+def sides(trust: Tensor) -> Tensor:
+    """The network, 0 or 1, that learns a clean case until the last look, -1 for other cases, (N,); (0,) where clean
+    cases are not enough."""
+    clean = trust == Trust.CLEAN
+    found = torch.where(clean, clean.cumsum(0) % 2, -1)
+    return found if int(clean.sum()) >= ENOUGH else found[:0]
 
 
 def odds(prob: Tensor) -> Tensor:
