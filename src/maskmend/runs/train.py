@@ -26,7 +26,7 @@ from ..data.survey import Survey, check_dataset
 from ..data.trainset import CaseSet
 from ..engine import checkpoint
 from ..engine.events import GIVEN, check_trackers
-from ..engine.fit import Fit, TrainConfig
+from ..engine.fit import Fit
 from ..engine.update import check_optimizer
 from ..engine.world import World, launch
 from ..errors import InputError
@@ -136,7 +136,7 @@ def make_fit(
         model,
         training,
         folder,
-        with_clean_rows(run.train, model.clean_share, training.trust),
+        run.train,
         run.optim,
         seed=run.seed,
         name=run.method_name,
@@ -189,18 +189,6 @@ def _first_difference(old: dict[str, object], new: dict[str, object], place: str
 def _shortened(run: RunConfig) -> RunConfig:
     short = run.train.model_copy(update={"epochs": 1, "steps": 2})
     return run.model_copy(update={"train": short})
-
-
-def with_clean_rows(train: TrainConfig, share: float, trust: torch.Tensor) -> TrainConfig:
-    """A ``share`` of each batch for clean cases, if there are any beside others, and no pools are named; at least one.
-
-    trust: of the training cases, (N,).
-    """
-    rows, clean = train.batch.get("any", 0), trust == Trust.CLEAN
-    if not share or set(train.batch) != {"any"} or rows < 2 or clean.all() or not clean.any():
-        return train
-    count = max(1, round(share * rows))
-    return train.model_copy(update={"batch": {"clean": count, "imperfect": rows - count}})
 
 
 def _check_cases(run: RunConfig, dataset: Path, cases: Sequence[Case]) -> None:
