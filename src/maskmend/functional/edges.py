@@ -178,6 +178,22 @@ def finer(values: NDArray[Any]) -> NDArray[np.float32]:
     return found
 
 
+def across(
+    image: NDArray[Any],
+    masks: NDArray[np.bool_],
+    known: NDArray[np.bool_],
+    steps: Sequence[float],
+    thick: float,
+) -> Floats:
+    """How an image (C, *S) changes across the boundaries of masks (M, *S), as far as somebody annotated it, (M, C, D).
+    steps: from pixel to pixel; shells are ``thick``, and counted on a grid twice as fine where that is less than 1."""
+    if thick < 1:
+        image, masks = finer(image), finer(masks) > 0.5
+        known, steps = finer(known[None])[0] > 0.5, [step / 2 for step in steps]
+    labels = np.where(known, masks, IGNORE)
+    return np.stack([profile(image, label, 1, steps, thick) for label in labels])
+
+
 def sharpness(profiles: Sequence[Floats]) -> float:
     """How much of the change of appearance that cases share lies at the boundaries of these masks themselves, times its
     share of the change within ``NEAR`` shells: highest for masks that end where images change. 0 where nothing does."""

@@ -9,7 +9,7 @@ right one is doubted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import repeat
 from typing import Annotated
@@ -285,29 +285,15 @@ def profiles(
             places = [place for place, case in enumerate(index) if case in some]
             masks = drawn(seen, k).cpu().numpy() if places else np.empty(0, bool)
             for i in places:
-                rows[k][index[i]] = torch.from_numpy(across(image[i], masks[:, i], known[i], train.steps, thick[k]))
+                rows[k][index[i]] = torch.from_numpy(
+                    edges.across(image[i], masks[:, i], known[i], train.steps, thick[k])
+                )
     found = {}
     for k, mine in rows.items():
         value = torch.stack(list(mine.values())) if mine else torch.empty(0, 1)
         every = train.gather(torch.tensor(list(mine), dtype=torch.int64), value)
         found[k] = every[asked[k]].transpose(0, 1).numpy()
     return found
-
-
-def across(
-    image: NDArray[np.float32],
-    masks: NDArray[np.bool_],
-    known: NDArray[np.bool_],
-    steps: Sequence[float],
-    thick: float,
-) -> NDArray[np.float64]:
-    """How an image (C, *S) changes across the boundaries of masks (M, *S), as far as somebody annotated it, (M, C, D).
-    steps: from pixel to pixel; shells are ``thick``, and counted on a grid twice as fine where that is less than 1."""
-    if thick < 1:
-        image, masks = edges.finer(image), edges.finer(masks) > 0.5
-        known, steps = edges.finer(known[None])[0] > 0.5, [step / 2 for step in steps]
-    labels = np.where(known, masks, IGNORE)
-    return np.stack([edges.profile(image, label, 1, steps, thick) for label in labels])
 
 
 def thickness(train: TrainSet) -> list[float]:
