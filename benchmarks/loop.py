@@ -8,7 +8,7 @@ of using the masks; each ends with plain training on what it left, for equal ste
 ``loop-doubt-10``: audit --cross 2, a simulated person reviews 10 % of the masks, those most doubtful, audit --again,
 mend --accept automatic. ``loop-regret-10``: she takes those of most regret; ``loop-random-10``: at random. Other uses
 of the same reviewed masks: training on them only (``alone``), putting them in with the rest (``put``), or as the clean
-masks of ``alc``, ``mtcl``, ``mlb_seg``. Nobody reviews anything with ``robust``, the default method, and ``two``, which
+masks of ``alc``, ``mtcl``, ``mlb_seg``, ``robust``. Nobody reviews anything with ``robust``, the default method, and ``two``, which
 is plain training of two networks.
 """
 
@@ -58,6 +58,8 @@ WAYS = (
     "loop-random-5",
     "loop-random-20",
     "loop-doubt-10",
+    *(f"{use}-random-{percent}" for percent in (10, 5, 20) for use in ("robust", "alc", "mtcl")),
+    *(f"alone-random-{percent}" for percent in (5, 20)),
 )
 NOISES = ("small60", "mixed40", "all_S_R", "all_S_E", "large60", "clean")
 LOOKS = 4000
@@ -171,7 +173,7 @@ def run_cell(images: Path, out: Path, name: str, noise: str, seed: int, way: str
     torch.set_num_threads(1)
     start, root, chosen = time.monotonic(), made(name, noise, seed, images, out), SETS[name]
     use = way.split("-")[0]
-    plain = use in ("given", "two", "robust")
+    plain = way in ("given", "two", "robust")
     data = with_truth(root) if use == "truth" else root if plain else looped(name, root, way, seed)
     method = "supervised" if use in ("truth", "given", "two", "automatic", "loop", "put", "alone") else use
     more = ["method.networks=2"] if use == "two" else []
