@@ -131,10 +131,11 @@ def test_a_malformed_word_is_a_sentence(verbs: Verbs, word: str) -> None:
 
 def test_train(verbs: Verbs) -> None:
     verbs.put("train")
-    options = "--resume --device cpu --fast-dev-run"
+    options = "--resume --device cpu --fast-dev-run --check"
     result = run(f"train D --method gsd_net -o RUN --config c.yaml method.tau=0.06 train.epochs=50 {options}")
     assert result.output == "a table\n"
     settings = {"config": Path("c.yaml"), "overrides": ["method.tau=0.06", "train.epochs=50"], "resume": True}
+    settings["check"] = True
     assert verbs.calls == [
         ((Path("D"), Path("RUN")), {"method": "gsd_net", "device": "cpu", "fast_dev_run": True, **settings})
     ]
