@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 
-from maskmend.data import memory
+from maskmend.data import memory, volumes
+from maskmend.data.formats import Geometry, read_image, write_image
 from maskmend.errors import InputError
 
 GIB = 2**30
@@ -65,3 +68,26 @@ def test_words_of_four_libraries_for_a_lack_of_memory() -> None:
     assert memory.out_of_memory(RuntimeError("Exception thrown in SimpleITK: Failed to allocate memory for image."))
     assert memory.out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
     assert not memory.out_of_memory(RuntimeError("size mismatch"))
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_a_volume_that_no_memory_holds_is_told_before_it_is_read(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"a{ending}"
+    write_image(path, np.zeros((9, 20, 30), np.int16), Geometry((1.0,) * 3, (0.0,) * 3, tuple(np.eye(3).ravel())))
+    assert volumes.promised(path) == ((9, 20, 30), 2 * 9 * 20 * 30)
+    read_image([path])
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 1000)
+    monkeypatch.setattr(volumes, "decode_nifti", lambda path: pytest.fail("it was read"))
+    with pytest.raises(InputError, match=r"9 × 20 × 30 voxels would take .* GiB of memory .* crop it"):
+        read_image([path])
+
+
+def test_a_header_that_promises_what_no_file_holds_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((30000, 30000, 30000))
+    path.write_bytes(gzip.compress(header.binaryblock + bytes(8)))
+    with pytest.raises(InputError, match="cannot be read"):
+        read_image([path])
