@@ -27,9 +27,9 @@ CASES = (
     "if not re.search('_(?!0000)[0-9]{4}$', f.removesuffix(@ending))]"
 )
 EVALUATOR = (
-    "$(lambda infer, net, device, save: "
+    "$(lambda infer, net, device, save: torch.no_grad()("
     "lambda case: save({**case, 'pred': infer(case['image'][None].to(device), net)[0]})"
-    ")(@inferer, @network_def, @device, @postprocessing)"
+    "))(@inferer, @network_def, @device, @postprocessing)"
 )
 
 
@@ -133,7 +133,6 @@ def inference(model: Model) -> dict[str, Any]:
             ],
         },
         "evaluator": EVALUATOR,
-        "initialize": ["$torch.set_grad_enabled(False)"],
         "run": ["$len(list(map(@evaluator, @dataset)))"],
     }
 
