@@ -150,6 +150,23 @@ def make_seg(path: Path, scan: Scan, masks: Mapping[str, NDArray[Any]], kind: st
     return made
 
 
+def make_hospital(root: Path, patients: int = 6) -> Path:
+    """Patients with a bright liver and a lesion in it, drawn as DICOM-SEG, of the first as RTSTRUCT."""
+    random = np.random.default_rng(0)
+    for number in range(patients):
+        place = np.mgrid[:8, :32, :32] - np.array([4, 15 + number % 3, 16])[:, None, None, None]
+        masks = {name: np.hypot(*place[1:]) + abs(place[0]) < size for name, size in (("liver", 9), ("lesion", 4))}
+        values = 1000 + 200 * masks["liver"] + 100 * masks["lesion"] + random.integers(0, 50, (8, 32, 32))
+        scan = make_series(root / f"Musterfrau_{number}" / "CT", values, seed=number)
+        if number:
+            make_seg(root / f"Musterfrau_{number}" / "seg.dcm", scan, masks)
+        else:
+            rims = {name: circle((15, 16), size, scan.spacing_mm[1:]) for name, size in (("liver", 6), ("lesion", 2))}
+            drawn = {name: [scan.points(rim, plane) for plane in (3, 4)] for name, rim in rims.items()}
+            make_rtstruct(root / f"Musterfrau_{number}" / "rt.dcm", scan, drawn)
+    return root
+
+
 def _reference(of: Any) -> Any:
     from pydicom.dataset import Dataset
 

@@ -218,6 +218,13 @@ def test_damaged_files(tmp_path: Path) -> None:
         survey(tmp_path)
 
 
+def test_a_damaged_transfer_syntax(tmp_path: Path) -> None:
+    make_series(tmp_path, VALUES)
+    path = tmp_path / "IM0003.dcm"
+    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1", b"1.2.840.10008.9.9.9"))
+    refused(tmp_path, r"IM0003\.dcm cannot be read")
+
+
 def test_a_file_that_does_not_say_where_it_lies(tmp_path: Path) -> None:
     make_series(tmp_path, VALUES)
     path = tmp_path / "IM0003.dcm"

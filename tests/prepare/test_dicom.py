@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     (root / "MUSTERFRAU_1" / "seg.dcm").unlink()
     refused(tmp_path, "holds 1 DICOM series and no DICOM-SEG or RTSTRUCT; put the masks there")
     make_seg(root / "MUSTERFRAU_1" / "seg.dcm", scan, {"Erika Musterfrau": ORGAN})
-    refused(tmp_path, "a structure is named after the patient; rename it")
+    refused(tmp_path, "a structure is named like the patient; rename it")
     make_rtstruct(root / "MUSTERFRAU_1" / "seg.dcm", scan, {"liver": []})
     refused(tmp_path, "the masks hold no region")
     make_seg(root / "MUSTERFRAU_1" / "seg.dcm", scan, {"liver": ORGAN})
@@ -172,6 +173,28 @@ def test_a_bad_series_is_told_by_number(tmp_path: Path) -> None:
     read.ImagePositionPatient = scan.slices[3].ImagePositionPatient
     read.save_as(path)
     refused(tmp_path, r"hospital/\(no\. 1 by name\)/CT/IM.*lie at the same place")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damage_anywhere_ends_in_a_sentence(tmp_path: Path, seed: int, capfd: pytest.CaptureFixture[str]) -> None:
+    random, root = np.random.default_rng(seed), tmp_path / "hospital"
+    scan = make_series(root / "Musterfrau", VALUES[:3])
+    make_seg(root / "Musterfrau" / "seg", scan, {"liver": ORGAN[:3]})
+    make_rtstruct(root / "rt", scan, {"kidney": [scan.points(circle((16, 18), 2, scan.spacing_mm[1:]), 2)]})
+    path = sorted(path for path in root.rglob("*") if path.is_file())[seed % 5]
+    content = bytearray(path.read_bytes())
+    for place in random.integers(132, min(3000, len(content)), 3):
+        content[place] = random.integers(256)
+    path.write_bytes(content[: len(content) - 40 * (seed % 3 == 0)])
+    said = ""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            prepare(root, tmp_path / "out", allow_empty=True)
+        except InputError as error:
+            said = str(error)
+    assert capfd.readouterr() == ("", "")
+    assert not re.search(r"(?i)musterfrau|erika|4711|\d+(\.\d+){6,}", f"{said} {[str(each.message) for each in told]}")
 
 
 def test_dataset_json_finds_the_series_again_and_tells_nothing(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.dicoms import make_hospital
 from typer.testing import CliRunner
 
 from maskmend import prepare
@@ -105,6 +106,9 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch, short: bool = True) -> tuple
 def test_commands_and_python_run(page: Path, reader: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if "-o Dataset001_Lesions" not in page.read_text():
         prepare(Path("my_scans"), Path("Dataset001_Lesions"), test=0.2)
+    if page.stem == "dicom":
+        pytest.importorskip("highdicom", reason="DICOM needs pydicom and highdicom: pip install 'maskmend[dicom]'")
+        make_hospital(Path("hospital"))
     for block in blocks(page):
         if block.kind == "bash":
             for line in block.lines():

@@ -18,13 +18,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import InputError
 from ..progress import track
 from .clutter import meant
+from .dicom_frames import GROUPS, PLACE, Frame, frames_of
 from .formats import ENDINGS, READ_ONLY, first_line
-from .geometry import Array
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """DICOM-SEG: segments as frames of their own, and label maps."""
@@ -32,27 +30,9 @@ RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 CAPTURES, RADIOTHERAPY = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.481."
 NAMING = ("PatientName", "PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber")
 UID = re.compile(r"\d+(\.\d+){4,}")
-PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SpacingBetweenSlices", "SliceThickness")
-GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 REFERENCES = ("ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence")
 KINDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality")
 TAGS = (*NAMING, *PLACE, *GROUPS, *REFERENCES, *KINDS, "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One slice: of a file, or the ``frame`` (from 0) of a file that holds many. ``corner``: mm of the first pixel's
-    centre; ``axes``: x, y, z of the step to the next column, then to the next row; all LPS. ``shape``: rows, columns;
-    ``spacing_mm``: between rows, between columns. ``thickness_mm``: what the header says of the distance of slices."""
-
-    path: Path
-    frame: int
-    uid: str
-    corner: tuple[float, ...]
-    axes: tuple[float, ...]
-    spacing_mm: tuple[float, ...]
-    shape: tuple[int, int]
-    thickness_mm: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -157,7 +137,7 @@ def survey(root: Path) -> Found:
             raise
         except Exception as error:  # a damaged file may raise anything
             broken.append((path, error))
-    found = Found(root, (), (), frozenset(word for _, header in headers for word in _naming(header)))
+    found = Found(root, (), (), frozenset(word for _, header in headers for word in header.words))
     if broken:
         path, why = broken[0]
         raise InputError(f"{found.told(path)} cannot be read ({found.said(why)}); replace it by a whole copy.")
@@ -198,6 +178,7 @@ def _header(path: Path) -> Any:
     with quiet():
         header = pydicom().dcmread(path, stop_before_pixels=True, specific_tags=[*TAGS], force=_forced(path))
         header.kind = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
+        header.words = frozenset(_naming(header))
     if not header.kind:
         raise ValueError("it does not say what it is")
     return header
@@ -217,14 +198,21 @@ def _sorted(found: Found, headers: Sequence[tuple[Path, Any]]) -> tuple[Found, C
     about: dict[str, Any] = {}
     drawings, others = list[Drawing](), Counter[str]()
     for path, header in headers:
-        if header.kind in (*SEGMENTATIONS, RTSTRUCT):
-            drawings.append(_drawing(path, header, header.kind == RTSTRUCT))
-        elif why := _no_scan(header):
-            others[why] += 1
-        else:
-            uid = str(header.SeriesInstanceUID)
-            about.setdefault(uid, header)
-            frames.setdefault(uid, []).extend(_placed(path, header, found))
+        try:
+            if header.kind in (*SEGMENTATIONS, RTSTRUCT):
+                drawings.append(_drawing(path, header, header.kind == RTSTRUCT))
+            elif why := _no_scan(header):
+                others[why] += 1
+            else:
+                uid = str(header.SeriesInstanceUID)
+                frames.setdefault(uid, []).extend(_placed(path, header, found))
+                about.setdefault(uid, header)
+        except InputError:
+            raise
+        except Exception as error:  # what no header should say
+            raise InputError(
+                f"{found.told(path)} cannot be read ({found.said(error)}); replace it by a whole copy."
+            ) from None
     series = tuple(
         Series(uid, str(about[uid].get("Modality", "")), str(about[uid].get("FrameOfReferenceUID", "")),
                _hashed(str(about[uid].get("PatientID") or uid)), tuple(each))
@@ -237,7 +225,7 @@ def _no_scan(header: Any) -> str:
     """Why a file is no slice of a scan; "" where it is one."""
     if "Rows" not in header or header.kind.startswith(RADIOTHERAPY):
         return "without an image of the patient"
-    if header.get("SamplesPerPixel", 1) != 1:
+    if (header.get("SamplesPerPixel") or 1) != 1:
         return "in colour"
     if header.kind.startswith(CAPTURES):
         return "secondary captures"
@@ -252,41 +240,6 @@ def _placed(path: Path, header: Any, found: Found) -> list[Frame]:
             f"{found.told(path)} does not say where its pixels lie (ImagePositionPatient, ImageOrientationPatient, "
             "PixelSpacing); get it anew, or take it out."
         ) from None
-
-
-def frames_of(path: Path, header: Any) -> list[Frame]:
-    """The slices of one file, by its header. Raises AttributeError and others where it lacks something."""
-    uid, shape = str(header.SOPInstanceUID), (int(header.Rows), int(header.Columns))
-    if GROUPS[1] not in header:
-        return [_frame(path, 0, uid, shape, (header,))]
-    shared = [*header.get(GROUPS[0], [])]
-    return [_frame(path, place, uid, shape, (own, *shared)) for place, own in enumerate(header[GROUPS[1]].value)]
-
-
-def _frame(path: Path, place: int, uid: str, shape: tuple[int, int], groups: Sequence[Any]) -> Frame:
-    """By the first of the groups that tells each; in enhanced files it stands in a sequence of one item."""
-
-    def told(word: str, count: int, sequence: str) -> tuple[float, ...]:
-        for group in groups:
-            holder = group[sequence].value[0] if sequence in group else group
-            if holder.get(word) is not None:
-                value = holder.get(word)
-                values = tuple(float(each) for each in (value if count > 1 else [value]))
-                if len(values) == count:
-                    return values
-        raise AttributeError(word)
-
-    apart: tuple[float, ...] = (1.0,)
-    for word in ("SpacingBetweenSlices", "SliceThickness"):
-        try:
-            apart = told(word, 1, "PixelMeasuresSequence")
-            break
-        except AttributeError:
-            continue
-    corner = told("ImagePositionPatient", 3, "PlanePositionSequence")
-    axes = told("ImageOrientationPatient", 6, "PlaneOrientationSequence")
-    spacing = told("PixelSpacing", 2, "PixelMeasuresSequence")
-    return Frame(path, place, uid, corner, axes, spacing, shape, abs(apart[0]) or 1.0)
 
 
 def _drawing(path: Path, header: Any, contours: bool) -> Drawing:
@@ -308,9 +261,3 @@ def _drawing(path: Path, header: Any, contours: bool) -> Drawing:
 
 def _hashed(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def placed_at(frames: Sequence[Frame]) -> tuple[Array, Array]:
-    """(N, 3) corners in mm, and the direction (3,) in which slices follow each other."""
-    axes = np.array(frames[0].axes)
-    return np.array([frame.corner for frame in frames]), np.cross(axes[:3], axes[3:])

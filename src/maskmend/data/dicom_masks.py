@@ -9,7 +9,8 @@ import numpy as np
 
 from ..errors import InputError
 from .align import TOLERANCE
-from .dicom import Drawing, Found, Frame, Series, frames_of, library, pydicom, quiet
+from .dicom import Drawing, Found, Series, library, pydicom, quiet
+from .dicom_frames import GROUPS, Frame, frames_of
 from .geometry import Array, Picture
 
 HALF = 0.5
@@ -50,16 +51,23 @@ def masks_of(drawing: Drawing, scan: Picture, found: Found) -> Iterator[Mask]:
 
     Raises InputError where it is damaged, or lies elsewhere.
     """
-    try:
-        with quiet():
-            header = pydicom().dcmread(drawing.path, force=True)
-            yield from (_contours if drawing.contours else _segments)(header, scan, found.told(drawing.path))
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:  # a damaged file may raise anything
-        raise InputError(
-            f"{found.told(drawing.path)} cannot be read ({found.said(error)}); replace it by a whole copy."
-        ) from None
+    masks: Iterator[Mask] | None = None
+    while True:
+        try:
+            with quiet():  # never while the caller works
+                if masks is None:
+                    header = pydicom().dcmread(drawing.path, force=True)
+                    masks = (_contours if drawing.contours else _segments)(header, scan, found.told(drawing.path))
+                mask = next(masks, None)
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:  # a damaged file may raise anything
+            raise InputError(
+                f"{found.told(drawing.path)} cannot be read ({found.said(error)}); replace it by a whole copy."
+            ) from None
+        if mask is None:
+            return
+        yield mask
 
 
 def _named(text: Any, number: int, told: str) -> str:
@@ -78,7 +86,7 @@ def _segments(header: Any, scan: Picture, told: str) -> Iterator[Mask]:
         frames = frames_of(header.filename, header)
     except AttributeError:
         raise InputError(f"{told} does not say where its frames lie; get it anew.") from None
-    shared = [*header.get("SharedFunctionalGroupsSequence", [])]
+    shared = [*header.get(GROUPS[0], [])]
     owners = [_owner(group, *shared) for group in header.PerFrameFunctionalGroupsSequence]
     places = [_lies_at(frame, scan, told) for frame in frames]
     fractional = str(header.get("SegmentationType")) == "FRACTIONAL"

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..errors import InputError
 from .align import TOLERANCE
-from .dicom import Found, Frame, Series, library, placed_at, pydicom, quiet
+from .dicom import Found, Series, library, pydicom, quiet
+from .dicom_frames import GROUPS, Frame, placed_at
 from .formats import write_image
 from .geometry import Array, Geometry, Picture
 from .volumes import simple_itk
@@ -125,12 +126,12 @@ def read_scan(series: Series, found: Found) -> Picture:
 
 def _values(path: Path, frames: Sequence[Frame], found: Found) -> list[Array]:
     """(H, W) of each of the frames of one file."""
-    syntax = None
+    syntax: Any = None
     try:
         with quiet():
             header = pydicom().dcmread(path, force=True)
             syntax = header.file_meta.get("TransferSyntaxUID")
-            if "PerFrameFunctionalGroupsSequence" in header:
+            if GROUPS[1] in header:
                 image: Any = library("highdicom").Image.from_dataset(header, copy=False)
                 how = {"apply_real_world_transform": False, "apply_presentation_lut": False}
                 read = [image.get_frame(frame.frame + 1, **how) for frame in frames]
@@ -139,7 +140,7 @@ def _values(path: Path, frames: Sequence[Frame], found: Found) -> list[Array]:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # a damaged file may raise anything
-        if syntax is not None and syntax.is_compressed:
+        if _compressed(syntax):
             raise InputError(
                 f"{found.told(path)} is compressed as {syntax.name}, which no decoder here undoes; decompress it "
                 "first, as by gdcmconv --raw."
@@ -155,11 +156,16 @@ def _rescaled(header: Any, path: Path) -> Array:
     try:
         array: Array = library("pydicom.pixels").apply_modality_lut(header.pixel_array, header)
     except (RuntimeError, NotImplementedError, AttributeError):
-        if not header.file_meta.TransferSyntaxUID.is_compressed:
+        if not _compressed(header.file_meta.TransferSyntaxUID):
             raise
         sitk = simple_itk()
         array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
     return array.reshape(array.shape[-2:])
+
+
+def _compressed(syntax: Any) -> bool:
+    """Of a transfer syntax, or of what stands in its place."""
+    return syntax is not None and bool(syntax.is_transfer_syntax) and bool(syntax.is_compressed)
 
 
 def _narrow(values: Array) -> Array:

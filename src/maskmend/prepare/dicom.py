@@ -95,8 +95,8 @@ def read(root: Path, scratch: Path, structures: Sequence[str] = ()) -> Source:
         for drawing in case.drawings:
             told = found.told(drawing.path)
             for name, mask in masks_of(drawing, scan, found):
-                if found.secret(name):
-                    raise InputError(f"{told}: a structure is named after the patient; rename it.")
+                if not structures and found.secret(name):
+                    raise InputError(f"{told}: a structure is named like the patient; rename it, or choose structures.")
                 drawn.add(case.name, name, mask, scan.geometry.voxel_ml or 1.0, told)
         places[case.name] = scan.geometry
     if lacking := [name for key, name in drawn.wanted.items() if key not in drawn.names]:
