@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..data.align import aligned
-from ..data.cache import content_hash, default_cache, digest
+from ..data.cache import Cache, default_cache, digest
 from ..data.dataset import Case, Dataset, open_dataset
 from ..data.formats import read_label, write_json
 from ..data.phantom import write_phantom
@@ -154,11 +154,12 @@ def _material(plan: BenchPlan, name: str, folder: Path) -> Material:
         raise InputError(f"{plan.file}: datasets.{name} was made otherwise in {folder}; give it a name of its own.")
     root, source = _true(plan, spec, folder, fresh=not made)
     true, own = true_dataset(root), open_dataset(root)
-    files = _digests({**_files(true), **_files(own), **source}, f"Reading {name}")
-    if not made:
-        with Survey(default_cache(), root) as survey:
+    with Survey(default_cache(), root) as survey:
+        files = _digests({**_files(true), **_files(own), **source}, f"Reading {name}", survey)
+        if not made:
             check_dataset(true, cache=survey)
             check_dataset(own, cache=survey)
+    if not made:
         made = {"said": said, "files": files, "noises": {}, "wrongs": _tables(true, own)}
         write_json(record, made)
     _same(made["files"], files, name, folder)
@@ -225,8 +226,8 @@ def _files(dataset: Dataset) -> dict[str, Path]:
     return {str(path.relative_to(root) if path.is_relative_to(root) else path): path for path in paths}
 
 
-def _digests(files: Mapping[str, Path], doing: str) -> dict[str, str]:
-    return {name: content_hash([path]) for name, path in track(sorted(files.items()), doing, total=len(files))}
+def _digests(files: Mapping[str, Path], doing: str, cache: Cache) -> dict[str, str]:
+    return {name: cache.content([path]) for name, path in track(sorted(files.items()), doing, total=len(files))}
 
 
 def _same(before: Mapping[str, str], now: Mapping[str, str], name: str, folder: Path) -> None:
@@ -255,8 +256,14 @@ def _spoil(true: Dataset, copy: Path, wanted: NoiseSpec, cases: list[str] | None
     much = (wanted.fraction, wanted.seed, wanted.target_dice)
     simulate(true.root, copy, wanted.noise, wanted.parameters, *much, cases)
     given = open_dataset(copy)
-    labels = {case.name: case.label for case in given.train if case.label is not None}
-    return {"labels": _digests(labels, "Reading labels"), "tables": _tables(true, given)}
+    return {"labels": _labels(given), "tables": _tables(true, given)}
+
+
+def _labels(copy: Dataset) -> dict[str, str]:
+    """The digest of each label."""
+    labels = {case.name: case.label for case in copy.train if case.label is not None}
+    with Survey(default_cache(), copy.root) as survey:
+        return _digests(labels, "Reading labels", survey)
 
 
 def _tables(true: Dataset, given: Dataset) -> dict[str, Table]:
@@ -280,5 +287,4 @@ def _table(given: Path, true: Path, classes: int, ignore: int | None) -> Table:
 
 def _check_copy(name: str, copy: Path, made: Mapping[str, Any]) -> None:
     """The copy must be what it was when it was made."""
-    labels = {case.name: case.label for case in open_dataset(copy).train if case.label is not None}
-    _same(made["labels"], _digests(labels, "Reading labels"), f"{name}/{copy.name}", copy.parent)
+    _same(made["labels"], _labels(open_dataset(copy)), f"{name}/{copy.name}", copy.parent)
