@@ -20,7 +20,7 @@ from maskmend.types import Progress
 SETTINGS = {
     "adele": {"scales": (1.0,), "confidence": 0.3},
     "confident_learning": {},
-    "self_cleansing": {"warmup": 1, "filter": False, "competence": 0, "margin": -1, "mu": 0.5},
+    "self_cleansing": {"warmup": 1, "grid": 8, "filter": False, "competence": 0, "margin": -1, "mu": 0.5},
     "sp_guided": {"tau": 0.3},
     "spatial_correction": {"enough": 0.0},
 }

@@ -33,22 +33,51 @@ class Cells:
     count: int
 
 
+@dataclass(frozen=True)
+class Sums:
+    """What a part of a batch adds to ``Cells``: the sum of features (U, F) and the pixels (U,) of each cell of all
+    regions, ``key`` (U,), numbered (b * R + r) * count + place."""
+
+    key: Tensor
+    total: Tensor
+    pixels: Tensor
+
+
 def cells(features: Tensor, regions: Tensor, cell: Sequence[int]) -> Cells:
     """Mean features over the part of each region (B, R, *S) bool in each cell of a grid. Eq. 4.
 
     features (B, F, *S); ``cell`` in pixels, one length per axis. Cells at the end of an axis may be smaller.
     """
+    grid = cells_along(regions.shape[2:], cell)
+    return joined([sums(features, regions, cell, grid, (0,) * len(grid))], grid)
+
+
+def cells_along(shape: Sequence[int], cell: Sequence[int]) -> list[int]:
+    """The cells of a grid along each axis of *S."""
+    return [math.ceil(n / c) for n, c in zip(shape, cell, strict=True)]
+
+
+def sums(features: Tensor, regions: Tensor, cell: Sequence[int], grid: Sequence[int], corner: Sequence[int]) -> Sums:
+    """Of a part of images, which lies at ``corner``; the rest is as ``cells`` has it."""
     case, number, *pixel = regions.nonzero(as_tuple=True)
-    grid = [math.ceil(n / c) for n, c in zip(regions.shape[2:], cell, strict=True)]
     key = case * regions.shape[1] + number
-    for at, length, cells_along in zip(pixel, cell, grid, strict=True):
-        key = key * cells_along + at // length
+    for at, length, along, start in zip(pixel, cell, grid, corner, strict=True):
+        key = key * along + (at + start) // length
     key, member = key.unique(return_inverse=True)
     inside = features.movedim(1, -1)[(case, *pixel)].float()
-    means = inside.new_zeros(len(key), inside.shape[1]).index_add_(0, member, inside)
-    means /= member.bincount(minlength=len(key)).unsqueeze(1)
-    count = math.prod(grid)
-    return Cells(means, key // count, key % count, count)
+    total = inside.new_zeros(len(key), inside.shape[1]).index_add_(0, member, inside)
+    return Sums(key, total, member.bincount(minlength=len(key)))
+
+
+def joined(parts: Sequence[Sums], grid: Sequence[int]) -> Cells:
+    """The cells of the whole from what its parts, one at least, add to them."""
+    whole, count = parts[0], math.prod(grid)
+    if len(parts) > 1:
+        key, member = torch.cat([part.key for part in parts]).unique(return_inverse=True)
+        total, pixels = torch.cat([part.total for part in parts]), torch.cat([part.pixels for part in parts])
+        pixels = pixels.new_zeros(len(key)).index_add_(0, member, pixels)
+        whole = Sums(key, total.new_zeros(len(key), total.shape[1]).index_add_(0, member, total), pixels)
+    return Cells(whole.total / whole.pixels.unsqueeze(1), whole.key // count, whole.key % count, count)
 
 
 def representation(cells: Cells, regions: int) -> Tensor:
@@ -69,12 +98,17 @@ def representative(degree: Tensor, cells: Cells, regions: int, sigma: float) -> 
 
 def prototypes(features: Tensor, regions: Tensor, cell: Sequence[int], sigma: float) -> Tensor:
     """Mean unit vector of the representative cells of each region (B, R, *S) bool: (B, R, F), 0 for an empty region."""
-    found, total = cells(features, regions, cell), regions.shape[0] * regions.shape[1]
+    return prototypes_of(cells(features, regions, cell), regions.shape[:2], sigma)
+
+
+def prototypes_of(found: Cells, regions: Sequence[int], sigma: float) -> Tensor:
+    """The same from cells of so many regions, (B, R)."""
+    total = math.prod(regions)
     chosen = representative(representation(found, total), found, total, sigma)
     owner = found.region[chosen]
     means = _sums(F.normalize(found.means[chosen], eps=EPS), owner, total)
     means /= owner.bincount(minlength=total).clamp_min(1).unsqueeze(1)
-    return means.view(*regions.shape[:2], -1)
+    return means.view(*regions, -1)
 
 
 def likeness(features: Tensor, prototypes: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..types import IGNORE
+from .doubt import planes
 from .losses import one_hot
 
 SURE = 253
@@ -22,10 +23,37 @@ def overlap_loss(predicted: Tensor, label: Tensor, classes: int) -> Tensor:
 
     predicted, label (B, *S) int64; pixels where either is ``IGNORE`` do not count.
     """
+    return lost(overlaps(predicted, label, classes))
+
+
+def overlaps(predicted: Tensor, label: Tensor, classes: int) -> Tensor:
+    """Pixels of each class in both masks, and in each, (B, 2, K) float64; sums over parts are the whole's."""
     known = (predicted != IGNORE) & (label != IGNORE)
     a, b = (one_hot(x.where(known, IGNORE), classes).flatten(2) for x in (predicted, label))
-    overlap, size = (x.sum(2, dtype=torch.float64) for x in (a * b, a + b))
+    return torch.stack([x.sum(2, dtype=torch.float64) for x in (a * b, a + b)], 1)
+
+
+def lost(overlaps: Tensor) -> Tensor:
+    """1 - Dice from ``overlaps``, (B, K)."""
+    overlap, size = overlaps.unbind(1)
     return torch.where(size > 0, 1 - 2 * overlap / size.clamp_min(1), 0)
+
+
+def soft_dice(prob: Tensor, masks: Tensor) -> Tensor:
+    """Dice of each class' probabilities and mask, both (B, F, *S), smoothed by one pixel; (B, F) float64."""
+    return dice(shared(prob, masks))
+
+
+def shared(prob: Tensor, masks: Tensor) -> Tensor:
+    """What both have of each class, and what each has, (B, 2, F) float64; sums over parts are the whole's."""
+    p, y = prob.double().flatten(2), masks.double().flatten(2)
+    return torch.stack(((p * y).sum(2), (p + y).sum(2)), 1)
+
+
+def dice(shared: Tensor) -> Tensor:
+    """Dice of each class from what is ``shared``, (B, F)."""
+    both, each = shared.unbind(1)
+    return (2 * both + 1) / (each + 1)
 
 
 def merge(given: Tensor, refined: Tensor, redrawn: Tensor, keep: Tensor) -> Tensor:
@@ -79,6 +107,8 @@ def _parts(mask: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray]:
 
     numbers = mask.view(np.uint8)  # cc3d 4.1 parts what touches by corners wrongly where it is bool
     parts: np.ndarray = cc3d.connected_components(numbers, connectivity=neighbours)  # type: ignore[call-overload]
-    size = np.bincount(parts.ravel(), minlength=1)
+    size = np.zeros(int(parts.max(initial=0)) + 1, np.int64)
+    for some in planes(parts.shape):
+        size += np.bincount(parts[some].ravel(), minlength=len(size))
     size[0] = 0
     return parts, size

@@ -10,15 +10,14 @@ from torch import Tensor
 from ..types import Batch
 
 
-def together(parts: Iterable[tuple[Batch, Tensor]], shape: Sequence[int]) -> Tensor:
-    """A map (B, ..., *S) from what the parts of one batch, one at least, have of it."""
-    whole: Tensor | None = None
-    for part, value in parts:
+def together(parts: Iterable[tuple[Batch, Sequence[Tensor]]], shape: Sequence[int]) -> list[Tensor]:
+    """Maps (B, ..., *S) from what the parts of one batch, one at least, have of them."""
+    whole: list[Tensor] = []
+    for part, values in parts:
         if not part.place:
-            return value
-        if whole is None:
-            whole = value.new_zeros(*value.shape[: -len(shape)], *shape)
+            return list(values)
+        whole = whole or [value.new_zeros(*value.shape[: -len(shape)], *shape) for value in values]
         at: tuple[Any, ...] = (..., *part.place)
-        whole[at] = value
-    assert whole is not None
+        for into, value in zip(whole, values, strict=True):
+            into[at] = value
     return whole

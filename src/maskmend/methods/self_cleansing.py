@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
@@ -13,12 +13,14 @@ from torch import Tensor
 
 from .. import types
 from ..errors import InputError
+from ..functional.doubt import planes
 from ..functional.gmm import GAIN, ROUNDS, small
 from ..functional.losses import dice_by_class, one_hot
 from ..functional.packed import Packed
-from ..functional.prototypes import common_divisors, likeness, prototypes
-from ..functional.regions import SURE, merge, overlap_loss, tidy
+from ..functional.prototypes import cells_along, common_divisors, joined, likeness, prototypes, prototypes_of, sums
+from ..functional.regions import SURE, dice, lost, merge, overlap_loss, overlaps, shared, soft_dice, tidy
 from ..functional.schedule import ramp
+from ..functional.windows import together
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
 from .base import Build, Method
 
@@ -86,7 +88,7 @@ class Draft:
 
     evidence (B, 5, F) float64: the losses L and L' of Eq. 1; the soft Dice of the redrawn and of the given mask with
     the network's probabilities; and 1 where the network sees the class at all.
-    given, refined (B, *S); redrawn (B, F, *S) from ``redraw``.
+    given, refined (B, *S); redrawn (B, F, *S) from ``redraw``. places: where parts of a large case lie.
     """
 
     index: Tensor
@@ -94,6 +96,19 @@ class Draft:
     given: Packed
     refined: Packed
     redrawn: Packed
+    places: Sequence[tuple[slice, ...]] = ((),)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Of a batch's own pixels: features (B, C, *S); probabilities of foreground classes, and regions where the network
+    sees them, (B, F, *S); the given label, as it is compared, and the predicted one (B, *S)."""
+
+    features: Tensor
+    prob: Tensor
+    given: Tensor
+    predicted: Tensor
+    regions: Tensor
 
 
 class SelfCleansing(Method):
@@ -177,35 +192,69 @@ class SelfCleansing(Method):
         if first is None or at.epoch < first or (at.epoch - first) % self.config.every:
             return {}
         several = min(8, max(1, PIXELS // max(map(math.prod, train.shapes))))
-        drafts = [self.look(batch.to(self.device)) for batch in train.scan(several)]
+        drafts = [
+            self.look_over(b, train.shapes[int(b.index)]) if b.large else self.look(b.to(self.device))
+            for b in train.scan(several)
+        ]
         index = torch.cat([torch.empty(0, dtype=torch.int64), *(d.index for d in drafts)])
         evidence = torch.cat([torch.empty(0, dtype=torch.float64), *(d.evidence for d in drafts)])
         keep = self.filter(train.gather(index, evidence), train.trust, first=at.epoch == first)
         for d in drafts:
-            train.write("refined", d.index, merge(d.given.open(), d.refined.open(), d.redrawn.open(), keep[d.index]))
+            given, refined, redrawn = d.given.open(), d.refined.open(), d.redrawn.open()
+            for place in d.places:
+                part: tuple[Any, ...] = (..., *place)
+                train.write("refined", d.index, merge(given[part], refined[part], redrawn[part], keep[d.index]), *place)
         given, both = keep[:, 0].double().mean(), keep.any(1).double().mean()
         return {"given_kept": given, "refined_kept": both - given, "redrawn": 1 - both}
 
     def look(self, batch: Batch) -> Draft:
         """The one forward pass of a cleansing: losses, and a new mask of every class, should it be wanted."""
-        features = cast(Any, self.net).features(batch.image)
-        logits = cast(Any, self.net).head(features)
-        classes, unlabelled = logits.shape[1], batch.trust == Trust.UNLABELED
-        given = torch.where(unlabelled.view(-1, *[1] * (batch.label.ndim - 1)), 0, batch.label)
-        refined = batch.maps["refined"]
+        seen, refined = self.seen(batch), batch.maps["refined"]
+        classes, unknown = seen.regions.shape[1] + 1, (seen.given == IGNORE).unsqueeze(1)
+        redrawn = self.redraw(seen.features, seen.regions).masked_fill(unknown, 0)
+        losses = [overlap_loss(seen.predicted, y, classes)[:, 1:] for y in (seen.given, refined)]  # Eq. 1
+        likely = [soft_dice(seen.prob, masks) for masks in (redrawn > 0, one_hot(seen.given, classes)[:, 1:])]
+        evidence = torch.stack([*losses, *likely, seen.regions.flatten(2).any(2).double()], 1)
+        given, mended = Packed.of(seen.given.short()), Packed.of(refined.short())
+        return Draft(batch.index.cpu(), evidence.cpu(), given, mended, Packed.of(redrawn))
+
+    def look_over(self, case: Batch, shape: Sequence[int]) -> Draft:
+        """``look`` at a large case, window by window: once for its prototypes, and again for what is like them."""
+        cell = self.cell(shape)
+        grid, places, found, pixels = cells_along(shape, cell), [], [], []
+        for part in (part.to(self.device) for part in case.parts()):
+            seen = self.seen(part)
+            places.append(part.place)
+            found.append(sums(seen.features, seen.regions, cell, grid, [s.start for s in part.place]))
+            masks, regions = (seen.given, part.core.maps["refined"]), seen.regions.shape[1]
+            pixels.append(torch.stack([overlaps(seen.predicted, y, regions + 1) for y in masks]))
+        centres = prototypes_of(joined(found, grid), (1, regions), self.config.sigma)
+        given_dice = torch.zeros(1, 2, regions, dtype=torch.float64, device=self.device)
+
+        def again() -> Iterator[tuple[Batch, list[Tensor]]]:
+            for part in (part.to(self.device) for part in case.parts()):
+                seen = self.seen(part)
+                score = self.score(seen.features, seen.regions, centres)
+                given_dice.add_(shared(seen.prob, one_hot(seen.given, regions + 1)[:, 1:]))
+                maps = (seen.given.short(), part.core.maps["refined"].short(), score, seen.prob.half())
+                yield part, [value.cpu() for value in maps]
+
+        given, refined, score, prob = together(again(), shape)
+        redrawn = self.tidied(score).masked_fill_((given == IGNORE).unsqueeze(1), 0)
+        redrawn_dice = torch.stack([shared(prob[:, :, at], redrawn[:, :, at] > 0) for at in planes(shape)]).sum(0)
+        losses = [lost(each)[:, 1:].cpu() for each in torch.stack(pixels).sum(0)]
+        there = (joined(found, grid).region.bincount(minlength=regions) > 0).double()[None].cpu()
+        evidence = torch.stack([*losses, dice(redrawn_dice), dice(given_dice).cpu(), there], 1)
+        return Draft(case.index, evidence, Packed.of(given), Packed.of(refined), Packed.of(redrawn), places)
+
+    def seen(self, part: Batch) -> Seen:
+        """What the network makes of a batch's own pixels."""
+        features = cast(Any, self.net).features(part.image)
+        logits, features, label = part.own(cast(Any, self.net).head(features)), part.own(features), part.core.label
+        given = torch.where((part.trust == Trust.UNLABELED).view(-1, *[1] * (label.ndim - 1)), 0, label)
         predicted = logits.argmax(1).masked_fill(given == IGNORE, IGNORE)
-        regions = one_hot(predicted, classes)[:, 1:].bool()
-        redrawn = self.redraw(features, regions).masked_fill((given == IGNORE).unsqueeze(1), 0)
-        losses = [overlap_loss(predicted, y, classes)[:, 1:] for y in (given, refined)]  # Eq. 1
         prob = logits.float().softmax(1)[:, 1:].masked_fill((given == IGNORE).unsqueeze(1), 0)
-        likely = [soft_dice(prob, masks) for masks in (redrawn > 0, one_hot(given, classes)[:, 1:])]
-        return Draft(
-            index=batch.index.cpu(),
-            evidence=torch.stack([*losses, *likely, regions.flatten(2).any(2).double()], 1).cpu(),
-            given=Packed.of(given.short()),
-            refined=Packed.of(refined.short()),
-            redrawn=Packed.of(redrawn),
-        )
+        return Seen(features, prob, given, predicted, one_hot(predicted, logits.shape[1])[:, 1:].bool())
 
     def redraw(self, features: Tensor, regions: Tensor) -> Tensor:
         """LCM: new masks of the classes, from the regions R (B, F, *S) where the network sees them.
@@ -213,11 +262,22 @@ class SelfCleansing(Method):
         (B, F, *S) uint8: 0 outside, and inside the likeness to the prototypes, from mu to 1, as 1 .. ``SURE``.
         """
         if self.config.redraw == "prediction":
+            return self.score(features, regions, features)
+        centres = prototypes(features, regions, self.cell(regions.shape[2:]), self.config.sigma)  # Eqs. 4, 5
+        return self.tidied(self.score(features, regions, centres))
+
+    def score(self, features: Tensor, regions: Tensor, centres: Tensor) -> Tensor:
+        """New masks as ``redraw`` has them, with small parts and holes."""
+        if self.config.redraw == "prediction":
             return regions.to(torch.uint8) * SURE
-        mu, cell = self.config.mu, self.cell(regions.shape[2:])
-        likely = likeness(features, prototypes(features, regions, cell, self.config.sigma))  # Eqs. 4-6
-        masks = tidy((likely > mu).flatten(0, 1), self.config.tidy).view_as(regions)
-        return (masks * ((likely - mu) / (1 - mu) * SURE).ceil().clamp(1, SURE)).to(torch.uint8)
+        mu, likely = self.config.mu, likeness(features, centres)  # Eq. 6
+        return ((likely > mu) * ((likely - mu) / (1 - mu) * SURE).ceil().clamp(1, SURE)).to(torch.uint8)
+
+    def tidied(self, score: Tensor) -> Tensor:
+        """The same without them."""
+        masks = (score > 0).flatten(0, 1)
+        masks = masks if self.config.redraw == "prediction" else tidy(masks, self.config.tidy)
+        return masks.view_as(score) * score.clamp_min(1)
 
     def cell(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Pixels of a grid's cell, along each axis."""
@@ -252,12 +312,6 @@ class SelfCleansing(Method):
         cfg, clean = self.config, torch.ones_like(shown)
         clean[shown] = small(loss[shown], cfg.monotone, cfg.separation, cfg.em_steps, cfg.em_tol)
         return clean
-
-
-def soft_dice(prob: Tensor, masks: Tensor) -> Tensor:
-    """Dice of each class' probabilities and mask, both (B, F, *S), smoothed by one pixel; (B, F) float64."""
-    p, y = prob.double().flatten(2), masks.double().flatten(2)
-    return (2 * (p * y).sum(2) + 1) / ((p + y).sum(2) + 1)
 
 
 def per_axis(grid: int | tuple[int, ...], dims: int) -> tuple[int, ...]:

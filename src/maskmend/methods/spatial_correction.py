@@ -101,9 +101,9 @@ class SpatialCorrection(Method):
 
     def drawn(self, case: Batch, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The predicted and the given label of one case (*S), int16."""
-        predicted = ((part, self.margin(part).argmax(1).short()) for part in case.parts())
-        given = ((part, part.label.short()) for part in case.parts(around=False))
-        return together(predicted, shape)[0], together(given, shape)[0]
+        maps = ((part, (self.margin(part).argmax(1).short(), part.core.label.short())) for part in case.parts())
+        predicted, label = together(maps, shape)
+        return predicted[0], label[0]
 
     def margin(self, batch: Batch, around: bool = False) -> Tensor:
         """How much each class leads the best other one, (B, K, *S) in logits, on the CPU; of the batch's own voxels."""
