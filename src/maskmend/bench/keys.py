@@ -18,7 +18,7 @@ from .data import Material, Wrong
 from .deal import Deal
 from .plan import NONE, BenchPlan, DataSpec, Labels, MethodSpec, Reported, combinations, settings
 
-IDLE = {"train": ("threads", "compile", "save_every", "log_every"), "events": ("tensorboard", "mlflow")}
+IDLE = {"train": ("threads", "prefetch", "compile", "save_every", "log_every"), "events": ("tensorboard", "mlflow")}
 """Settings that change how a run is made or told, not what comes out."""
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ..data.loader import ahead
 from ..errors import InputError
 from ..functional.rng import fold, seed_all
 from ..methods.base import Method
@@ -41,6 +42,7 @@ class TrainConfig(Config):
     channels_last: bool = Field(True, description="memory format of 2D networks; faster on most hardware")
     compile: bool = Field(False, description="compile the networks (torch.compile): minutes at first, then faster")
     threads: int | None = Field(None, gt=0, description="CPU threads, at most one a core; by default all cores")
+    prefetch: int = Field(2, ge=0, le=64, description="batches read while a step runs, each by a thread; 0: none")
     save_every: int = Field(200, gt=0, description="steps between checkpoints; one more at the end of each epoch")
     validate_every: int = Field(1, gt=0, description="epochs between validations")
     log_every: int = Field(10, gt=0, description="steps between events")
@@ -58,7 +60,7 @@ class Data(TrainSet, Protocol):
         ...
 
     def load(self, index: Tensor, seeds: Sequence[int]) -> Batch:
-        """Cases or patches of them, each row cut by its own seed; on the CPU."""
+        """Cases or patches of them, each row cut by its own seed; on the CPU. Several threads may ask at once."""
         ...
 
     def commit(self) -> int:
@@ -128,10 +130,11 @@ class Fit:
             if self.method.finished():
                 return self._end_epoch(epoch)
         self.method.train()
-        for step, index in enumerate(schedule[self.done - first :], start=self.done):
-            self._step(Progress(epoch, self.train.epochs, step, len(schedule)), index)
-            if self.stop_after == self.done:
-                return
+        with closing(self._batches(epoch, self.done, schedule[self.done - first :])) as batches:
+            for step, batch in enumerate(batches, start=self.done):
+                self._step(Progress(epoch, self.train.epochs, step, len(schedule)), batch)
+                if self.stop_after == self.done:
+                    return
         self._end_epoch(epoch)
 
     def prepare(self) -> Fit:
@@ -189,7 +192,7 @@ class Fit:
         """What the first step makes of a copy of the method."""
         method, first = deepcopy(self.method).train(), self._schedule(0)
         at = Progress(0, self.train.epochs, 0, len(first))
-        batch, update = self._batch(at, first[0]), self._updater(method, World(device=self.world.device))
+        [batch], update = self._batches(0, 0, first[:1]), self._updater(method, World(device=self.world.device))
         seed_all(fold(self.seed, "step", 0, self.world.rank))
         update.begin(at)
         with self._autocast():
@@ -210,15 +213,14 @@ class Fit:
             more = {"epoch": at.epoch} | ({"said": said} if said else {})
             self._log("refine", at.step, numbers(logs) | {"relabelled_pixels": changed}, **more)
 
-    def _step(self, at: Progress, index: Tensor) -> None:
-        batch = self._batch(at, index)
+    def _step(self, at: Progress, batch: Batch) -> None:
         seed_all(fold(self.seed, "step", at.step, self.world.rank))
         self.update.begin(at)
         with self._autocast():
             logs = self.method.step(batch, at, self.update)
         self.world.average_(b for b in self.method.buffers() if b.is_floating_point())
         self.done = at.step + 1
-        self.meter.advance(len(index) * self.world.size)
+        self.meter.advance(len(batch) * self.world.size)
         ends, saves = self.done % at.steps == 0, self.done % self.train.save_every == 0
         if ends or saves or self.done % self.train.log_every == 0:
             self._tell(at, numbers(logs))
@@ -233,11 +235,27 @@ class Fit:
         if self.done % self.train.log_every == 0:
             self._log("train", self.done, values, epoch=at.epoch, lr=self.update.rate)
 
-    def _batch(self, at: Progress, index: Tensor) -> Batch:
-        """This rank's rows of the step, each cut and augmented by the seed of its place in the whole batch."""
-        rows = self.data.share(self._rows(at.epoch))
-        cut, turn = ([fold(self.seed, what, at.step, row) for row in rows.tolist()] for what in ("cut", "augment"))
-        batch = self.augment(self.data.load(index, cut).to(self.world.device), turn)
+    def _batches(self, epoch: int, start: int, schedule: Sequence[Tensor]) -> Generator[Batch, None, None]:
+        """This rank's rows of each step from ``start`` on, each cut and augmented by the seed of its place in the whole
+        batch. They are read ahead, but never beyond ``schedule``: the next epoch may have other labels."""
+        rows: list[int] = self.data.share(self._rows(epoch)).tolist()
+        on_gpu = self.world.device.type == "cuda"
+
+        def seeds(what: str, step: int) -> list[int]:
+            return [fold(self.seed, what, step, row) for row in rows]
+
+        def read(step: int) -> Batch:
+            batch = self.data.load(schedule[step - start], seeds("cut", step))
+            return batch.each(lambda tensor: tensor.pin_memory()) if on_gpu else batch
+
+        steps = range(start, start + len(schedule))
+        with closing(ahead(read, steps, self.train.prefetch)) as loaded:
+            for step, batch in zip(steps, loaded, strict=True):
+                yield self._ready(batch, seeds("augment", step))
+
+    def _ready(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        """What a step takes, on its device: augmented there, each row by its own seed."""
+        batch = self.augment(batch.to(self.world.device), seeds)
         if self.train.channels_last and batch.image.ndim == 4:
             batch = replace(batch, image=batch.image.contiguous(memory_format=torch.channels_last))
         return batch
