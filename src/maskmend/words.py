@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from .errors import InputError
@@ -24,3 +26,8 @@ def pair(word: str) -> tuple[str, Any]:
         except ValueError as error:
             why = f" ({str(error).removeprefix('line 1: ')})"
     raise InputError(f"cannot read {shown(word)}{why}: write key=value, as in train.epochs=50.")
+
+
+def start_words(start: Path | None) -> list[str]:
+    """The setting that says where networks start from, if it was asked for; the place holds wherever it is read."""
+    return [] if start is None else [f"start={json.dumps(str(Path(start).resolve()), ensure_ascii=False)}"]

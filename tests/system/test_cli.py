@@ -76,10 +76,11 @@ def test_help_imports_nothing_heavy(record_property: pytest.RecordProperty) -> N
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True).stdout
     record_property("help_seconds", round(time.perf_counter() - start, 3))
     assert out.rstrip().endswith("HEAVY []")
-    assert all(verb in out for verb in ("prepare", "simulate", "train", "predict", "evaluate", "methods", "demo"))
+    verbs = ("prepare", "simulate", "train", "predict", "evaluate", "export", "methods", "demo")
+    assert all(verb in out for verb in verbs)
 
 
-@pytest.mark.parametrize("verb", ["prepare", "simulate", "train", "predict", "evaluate", "methods", "demo"])
+@pytest.mark.parametrize("verb", ["prepare", "simulate", "train", "predict", "evaluate", "export", "methods", "demo"])
 def test_every_verb_has_a_short_help_with_an_example(verb: str) -> None:
     result = run(f"{verb} --help")
     assert result.exit_code == 0

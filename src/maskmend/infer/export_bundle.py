@@ -32,6 +32,17 @@ EVALUATOR = (
     "))(@inferer, @network_def, @device, @postprocessing)"
 )
 
+SAVE = {
+    "_target_": "SaveImaged",
+    "keys": "pred",
+    "output_dir": "@output_dir",
+    "output_ext": "@ending",
+    "output_postfix": "",
+    "output_dtype": None,
+    "resample": False,
+    "separate_folder": False,
+}
+
 
 @dataclass(frozen=True)
 class Model:
@@ -118,19 +129,7 @@ def inference(model: Model) -> dict[str, Any]:
         },
         "postprocessing": {
             "_target_": "Compose",
-            "transforms": [
-                {"_target_": "scripts.transforms.FromModel"},
-                {
-                    "_target_": "SaveImaged",
-                    "keys": "pred",
-                    "output_dir": "@output_dir",
-                    "output_ext": "@ending",
-                    "output_postfix": "",
-                    "output_dtype": "$torch.uint8" if plan.classes <= 256 else "$torch.int16",
-                    "resample": False,
-                    "separate_folder": False,
-                },
-            ],
+            "transforms": [{"_target_": "scripts.transforms.FromModel"}, SAVE],
         },
         "evaluator": EVALUATOR,
         "run": ["$len(list(map(@evaluator, @dataset)))"],

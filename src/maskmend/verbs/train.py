@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ from ..config import RunConfig
 from ..errors import InputError
 from ..runs import train as runs
 from ..runs.train import RunSummary
+from ..words import start_words
 
-__all__ = ["RunSummary", "Taken", "begun", "start_words", "tau_of", "train"]
+__all__ = ["RunSummary", "Taken", "begun", "tau_of", "train"]
 
 
 def train(
@@ -60,11 +60,6 @@ def train(
         words.append(tau_of(audit, dataset, method, config or begun(output, resume), overrides).word)
     asked = {"resume": resume, "fast_dev_run": fast_dev_run, "check": check}
     return runs.train(dataset, output, method, config, words, device=device, **asked)
-
-
-def start_words(start: Path | None) -> list[str]:
-    """The setting that says where the networks start from, if it was asked for."""
-    return [] if start is None else [f"start={json.dumps(str(Path(start).resolve()))}"]
 
 
 def begun(output: Path, resume: bool) -> Path | None:
