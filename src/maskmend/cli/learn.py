@@ -9,6 +9,7 @@ import typer
 
 from ..errors import InputError
 from ..verbs.terminal import Verb, numbers, show
+from ..words import start_words
 from .app import DatasetFolder, DeviceOption, Words, app
 
 AuditOption = Annotated[
@@ -62,7 +63,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a model on masks that are partly wrong."""
-    from ..verbs.train import start_words, train
+    from ..verbs.train import train
 
     overrides = [*(overrides or []), *start_words(start)]
     asked: dict[str, Any] = {"method": method, "config": config, "resume": resume, "device": device}
