@@ -20,6 +20,7 @@ from maskmend.types import Progress
 SETTINGS = {
     "adele": {"scales": (1.0,), "confidence": 0.3},
     "confident_learning": {},
+    "robust": {},
     "self_cleansing": {"warmup": 1, "grid": 8, "filter": False, "competence": 0, "margin": -1, "mu": 0.5},
     "sp_guided": {"tau": 0.3},
     "spatial_correction": {"enough": 0.0},
@@ -62,7 +63,19 @@ def mended(root: Path, folder: Path, name: str) -> list[np.ndarray]:
     return [train._refined(i, train._prepared[i]) for i in range(2)]
 
 
-@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_windows_are_judged_as_the_whole_is(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = a_method("robust")
+    train = a_set(root, tmp_path, method)
+    with torch.no_grad():
+        seen = dict(zip(train.names, method.judged(train), strict=True))
+        monkeypatch.setattr(trainset, "WHOLE", 1000)
+        monkeypatch.setattr(windows, "WINDOW", 1000)
+        for name, (batch, prob) in zip(train.names, method.judged(train), strict=True):
+            torch.testing.assert_close(prob, seen[name][1])
+            assert torch.equal(batch.label, seen[name][0].label)
+
+
+@pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"robust"}))
 def test_windows_mend_as_the_whole_does(name: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = mended(root, tmp_path / "whole", name)
     monkeypatch.setattr(trainset, "WHOLE", 1000)

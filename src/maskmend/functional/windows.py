@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..types import Batch
@@ -21,3 +22,17 @@ def together(parts: Iterable[tuple[Batch, Sequence[Tensor]]], shape: Sequence[in
         for into, value in zip(whole, values, strict=True):
             into[at] = value
     return whole
+
+
+def whole(
+    cases: Iterable[Batch], see: Callable[[Batch], Tensor], device: torch.device
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Cases, and what ``see`` finds in their parts, as a map of the whole (B, ..., *S); on ``device``, but large
+    ones on the CPU."""
+    for batch in cases:
+        if batch.large:
+            (found,) = together(((p, [see(p.to(device)).cpu()]) for p in batch.parts()), batch.label.shape[1:])
+            yield batch, found
+        else:
+            here = batch.to(device)
+            yield here, see(here)

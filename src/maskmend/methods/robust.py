@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from .. import types
 from ..functional import doubt, edges
 from ..functional.losses import ce, dice_by_class, masked_mean, most_likely, one_hot
+from ..functional.windows import whole
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
 from .base import Build, Method
 
@@ -127,10 +128,10 @@ class Robust(Method):
         levels = self.levels(train)
         by_edges = self.accepted(train, levels, lack)
         for batch, prob in self.judged(train) if redrawn.any() or levels else ():
-            pick = redrawn[batch.index.cpu()].to(self.device).view(-1, *[1] * (batch.label.ndim - 1))
+            pick = redrawn[batch.index.cpu()].to(prob.device).view(-1, *[1] * (batch.label.ndim - 1))
             mended = torch.where(pick, doubt.predicted(prob, batch.label), batch.label)
             for k, level in levels.items():
-                rows = by_edges[k][batch.index.cpu()].to(self.device)
+                rows = by_edges[k][batch.index.cpu()].to(prob.device)
                 mended = with_class(mended, k, odds(prob[:, k]) > level, rows)
             train.write("refined", batch.index, mended)
         every = torch.stack([redrawn, *by_edges.values()]).any(0)
@@ -157,13 +158,16 @@ class Robust(Method):
     def judged(self, train: TrainSet) -> Iterator[tuple[Batch, Tensor]]:
         """Cases, and the probabilities of their classes (B, K, *S): by both networks, of clean cases by the one that
         did not learn them."""
-        for batch in (part.to(self.device) for part in scan(train)):
-            prob = torch.stack([net(batch.image).float().softmax(1) for net in self.nets])
-            seen = prob.mean(0)
-            if len(self.side):
-                clean = batch.trust == Trust.CLEAN
-                seen[clean] = prob[1 - self.side.to(self.device)[batch.index[clean]], clean]
-            yield batch, seen
+        return whole(scan(train), self.answer, self.device)
+
+    def answer(self, batch: Batch) -> Tensor:
+        """Of a batch's own voxels."""
+        prob = torch.stack([batch.own(net(batch.image).float()).softmax(1) for net in self.nets])
+        seen = prob.mean(0)
+        if len(self.side):
+            clean = batch.trust == Trust.CLEAN
+            seen[clean] = prob[1 - self.side.to(self.device)[batch.index[clean]], clean]
+        return seen
 
     def doubted(self, train: TrainSet) -> tuple[Tensor | None, Tensor]:
         """The cases whose masks are redrawn as a whole, (N,) bool: the given ones are doubted more than is usual, and
