@@ -20,6 +20,7 @@ from maskmend.types import Progress
 SETTINGS = {
     "adele": {"scales": (1.0,), "confidence": 0.3},
     "confident_learning": {},
+    "elr": {"target": "stored"},
     "robust": {},
     "self_cleansing": {"warmup": 1, "grid": 8, "filter": False, "competence": 0, "margin": -1, "mu": 0.5},
     "sp_guided": {"tau": 0.3},
@@ -75,7 +76,23 @@ def test_windows_are_judged_as_the_whole_is(root: Path, tmp_path: Path, monkeypa
             assert torch.equal(batch.label, seen[name][0].label)
 
 
-@pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"robust"}))
+def test_targets_of_windows_are_those_of_the_whole(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for folder in ("whole", "parts"):
+        method = a_method("elr")
+        train = a_set(root, tmp_path / folder, method)
+        with torch.no_grad():
+            method.begin_epoch(Progress(1, 10, 5, 5), train)
+        train.commit()
+        found.append([train.refined.read(f"target/{name}") for name in train.names])
+        monkeypatch.setattr(trainset, "WHOLE", 1000)
+        monkeypatch.setattr(windows, "WINDOW", 1000)
+    for whole, parts in zip(*found, strict=True):
+        assert whole.shape == parts.shape == (2, 40, 32, 16)
+        np.testing.assert_allclose(whole.astype(float), parts, atol=1)  # of 65,535
+
+
+@pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"robust", "elr"}))
 def test_windows_mend_as_the_whole_does(name: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = mended(root, tmp_path / "whole", name)
     monkeypatch.setattr(trainset, "WHOLE", 1000)

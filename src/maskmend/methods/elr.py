@@ -14,7 +14,7 @@ from ..functional.losses import ce, masked_mean
 from ..functional.robust import elr
 from ..functional.teacher import ema_, frozen_copy
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Update
-from .base import Build, Method
+from .base import Build, Method, parts
 
 CLAMP = 1e-4
 """How near to 0 and 1 a prediction may come (released)."""
@@ -74,11 +74,12 @@ class ELR(Method):
         """t <- beta t + (1 - beta) p, p the prediction as it is now, for every case. Eq. 9."""
         if self.config.target == "weights" or not at.step:
             return {}
-        for batch in train.scan(8 if len(train.shapes[0]) == 2 else 1):
-            batch = batch.to(self.device)
-            prob = self.net(batch.image).float().softmax(1).clamp(CLAMP, 1 - CLAMP)
+        for part in parts(train):
+            part = part.to(self.device)
+            prob = part.own(self.net(part.image).float()).softmax(1).clamp(CLAMP, 1 - CLAMP)
             prob = prob / prob.sum(1, keepdim=True)
-            train.write("target", batch.index, torch.lerp(prob[:, 1:], stored(batch.maps), self.config.beta))
+            target = torch.lerp(prob[:, 1:], stored(part.core.maps), self.config.beta)
+            train.write("target", part.index, target, *part.place)
         self.visits += 1
         return {"visits": self.visits}
 
