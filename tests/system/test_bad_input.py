@@ -526,7 +526,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 def test_a_full_disk_at_a_checkpoint(maskmend: Maskmend, toys: Any, tiny_disk: Callable[[int], Path]) -> None:
     run = tiny_disk(100) / "RUN"
-    refused(maskmend("train", toys(2, 2), "-o", run, *SUPERVISED), run, "disk is full", "--resume")
+    refused(maskmend("train", toys(2, 2), "-o", run, *SUPERVISED, "train.epochs=2"), run, "disk is full", "--resume")
     assert torch.load(run / "best.ckpt", weights_only=True)["done"] == 1
     assert not leftovers(run)
 
