@@ -102,6 +102,17 @@ def test_enough_clean_cases_teach_alone_until_the_first_look_and_each_one_networ
         assert learnt.tolist() == [of_clean] * ENOUGH + [of_noisy] * 4
 
 
+def test_what_clean_cases_had_redrawn_teaches_after_the_last_look_only() -> None:
+    label = torch.stack([disc(9)] * (ENOUGH + 4))
+    data, made = Cases(label, label, clean=ENOUGH), method(edges=False)
+    made.begin_epoch(FIRST, data)
+    data.written[ENOUGH + 1] = disc(12)
+    batch = data.batch(torch.arange(len(label)))
+    for epoch, taught in ((3, False), (6, True)):
+        noisy = made.learns(batch, Progress(epoch, 10, 0, 1), 0)[ENOUGH:]
+        assert noisy.tolist() == [True, taught, True, True]
+
+
 def test_too_few_clean_cases_are_learnt_as_all_others_are() -> None:
     data, made = Cases(torch.stack([disc(9)] * 8), torch.stack([disc(9)] * 8), clean=ENOUGH - 1), method(edges=False)
     made.begin_epoch(FIRST, data)
@@ -111,13 +122,16 @@ def test_too_few_clean_cases_are_learnt_as_all_others_are() -> None:
 @pytest.mark.parametrize(
     ("batch", "clean", "epoch", "found"),
     [
-        ({"any": 8}, ENOUGH, 2, {"clean": 8}),
-        ({"any": 8}, ENOUGH, 3, {"any": 8}),
+        ({"any": 8}, ENOUGH, 2, {"clean": 8, "imperfect": 0}),
+        ({"any": 8}, ENOUGH, 3, {"clean": 4, "imperfect": 4}),
+        ({"any": 8}, ENOUGH, 6, {"clean": 2, "imperfect": 6}),
+        ({"any": 1}, ENOUGH, 3, {"any": 1}),
+        ({"any": 8}, 16, 2, {"any": 8}),
         ({"any": 8}, ENOUGH - 1, 2, {"any": 8}),
         ({"clean": 2, "imperfect": 6}, ENOUGH, 2, {"clean": 2, "imperfect": 6}),
     ],
 )
-def test_enough_clean_cases_fill_the_batches_until_the_first_look(
+def test_clean_cases_fill_the_batches_until_the_first_look_and_half_as_much_after_each(
     batch: dict[str, int], clean: int, epoch: int, found: dict[str, int]
 ) -> None:
     trust = torch.full((16,), int(Trust.NOISY))

@@ -98,7 +98,7 @@ def of_dataset(dataset: Dataset) -> Advice:
             DEFAULT, "every case is marked clean, and it then learns much as plain training does.", (_train(data),)
         )
     if clean:
-        why = f"{counted(clean, 'case')} of {len(dataset.train)} are marked clean, by which it judges the others."
+        why = f"{counted(clean, 'case')} of {len(dataset.train)} are marked clean, which it believes."
         return Advice(DEFAULT, why, (_train(data),))
     why = "it needs no clean case and no share of wrong pixels; an audit tells whether to review some masks first."
     return Advice(DEFAULT, why, (f"maskmend audit {data} -o AUDIT --cross 2", _train(data)))

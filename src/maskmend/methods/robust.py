@@ -82,17 +82,20 @@ class Robust(Method):
         return sum(at.epoch >= max(1, round(share * at.epochs)) for share in self.config.looks)
 
     def rows(self, batch: Mapping[str, int], trust: Tensor, at: Progress) -> Mapping[str, int]:
-        """Until the first look clean cases alone, where they are enough and nobody has named pools."""
-        judges = set(batch) == {"any"} and len(sides(trust)) and self.looked(at) < min(1, len(self.config.looks))
-        return {"clean": batch["any"]} if judges else batch
+        """Where clean cases judge and no pools are named, all rows are theirs at first, and half as many after a look."""
+        if set(batch) != {"any"} or not len(sides(trust)) or not self.config.looks:
+            return batch
+        clean = batch["any"] >> self.looked(at)
+        return {"clean": clean, "imperfect": batch["any"] - clean} if clean else batch
 
     def learns(self, batch: Batch, at: Progress, half: int) -> Tensor:
-        """The rows that a network learns from, (B,) bool: every row. But where clean cases are enough, its half of
-        them, by which the other is judged: alone until the first look, and beside all others until the last."""
+        """The rows that a network learns from, (B,) bool: all. But where clean cases judge, its half of them, by which
+        the other is judged: alone until the first look, and beside masks that were not redrawn until the last."""
         if not len(self.side) or self.looked(at) == len(self.config.looks):
             return torch.ones_like(batch.index, dtype=torch.bool)
         own = self.side.to(batch.index.device)[batch.index] == half
-        return own | (batch.trust != Trust.CLEAN) if self.looked(at) else own
+        stood = (batch.maps["refined"] == batch.label).flatten(1).all(1) & (batch.trust != Trust.CLEAN)
+        return own | stood if self.looked(at) else own
 
     def believed(self, batch: Batch, at: Progress) -> Tensor:
         """The labels (B, *S) as mended so far. Before that, where a mask ends off its image's edge, the strip between
@@ -241,10 +244,10 @@ def loss(net: nn.Module, image: Tensor, label: Tensor, rows: Tensor) -> Tensor:
 
 def sides(trust: Tensor) -> Tensor:
     """The network, 0 or 1, that learns a clean case until the last look, -1 for other cases, (N,); (0,) where clean
-    cases are not enough."""
+    cases are not enough, or nobody else is there to be judged."""
     clean = trust == Trust.CLEAN
     found = torch.where(clean, clean.cumsum(0) % 2, -1)
-    return found if int(clean.sum()) >= ENOUGH else found[:0]
+    return found if ENOUGH <= int(clean.sum()) < len(trust) else found[:0]
 
 
 def odds(prob: Tensor) -> Tensor:
