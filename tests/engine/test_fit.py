@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import fields
 from pathlib import Path
@@ -19,11 +20,13 @@ from tests.toy import states_equal, toy_fit, toy_set, write_toy
 from torch import Tensor, nn
 
 from maskmend import types
+from maskmend.data.trainset import CaseSet
 from maskmend.engine import checkpoint, events
 from maskmend.engine.events import Events, EventsConfig, check_trackers, read_events
 from maskmend.engine.fit import Fit
 from maskmend.errors import InputError
 from maskmend.functional.losses import ce
+from maskmend.functional.rng import fold
 from maskmend.methods import Method
 from maskmend.types import Batch, Logs, Progress, TrainSet, Trust, Update
 
@@ -175,6 +178,89 @@ def test_a_run_does_not_go_on_without_the_labels_it_mended(damage: str, toy: Pat
     with pytest.raises(InputError, match=r"refined.* is missing or not what the run wrote"):
         mender_fit(toy, tmp_path, resume=True).run()
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def ahead(fit: Fit, count: int) -> Fit:
+    """The run with so many batches read beside its steps."""
+    fit.train = fit.train.model_copy(update={"prefetch": count})
+    return fit
+
+
+@pytest.mark.parametrize("count", [1, 3, 64])
+def test_batches_read_ahead_are_the_same_batches(count: int, toy: Path, tmp_path: Path) -> None:
+    """Also where a run stops and goes on within an epoch, and where labels are mended between epochs."""
+    apart, beside = (ahead(mender_fit(toy, tmp_path / str(n)), n) for n in (0, count))
+    apart.run()
+    beside.run()
+    ahead(mender_fit(toy, tmp_path / "stopped", stop_after=5), count).run()
+    resumed = ahead(mender_fit(toy, tmp_path / "stopped", resume=True), count)
+    resumed.run()
+    assert read_events(tmp_path / "0", "refine")[1]["relabelled_pixels"] > 0
+    for other, name in ((beside, str(count)), (resumed, "stopped")):
+        assert states_equal(apart.method, other.method)
+        assert refined_files(tmp_path / "0") == refined_files(tmp_path / name)
+        assert (tmp_path / "0/events.jsonl").read_text() == (tmp_path / name / "events.jsonl").read_text()
+
+
+class Watched:
+    """A training set that notes what is asked of it, and may refuse the batch of a step."""
+
+    def __init__(self, data: CaseSet, refuses: int | None = None) -> None:
+        self.data, self.refuses, self.asked = data, refuses, list[str]()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.data, name)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def load(self, index: Tensor, seeds: Sequence[int]) -> Batch:
+        self.asked.append("load")
+        if self.refuses is not None and seeds[0] == fold(0, "cut", self.refuses, 0):
+            raise InputError("case05.png cannot be read; restore it.")
+        return self.data.load(index, seeds)
+
+    def commit(self) -> int:
+        self.asked.append("commit")
+        return self.data.commit()
+
+
+@pytest.mark.parametrize("count", [0, 2, 64])
+def test_no_batch_is_read_before_the_labels_of_its_epoch_are_mended(count: int, toy: Path, tmp_path: Path) -> None:
+    fit = ahead(mender_fit(toy, tmp_path), count)
+    fit.data = watched = Watched(fit.data)
+    fit.run()
+    assert watched.asked == ["commit", "load", "load", "load"] * 4
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_batch_that_cannot_be_read_stops_the_run_at_its_step(count: int, toy: Path, tmp_path: Path) -> None:
+    fit = ahead(mender_fit(toy, tmp_path), count)
+    fit.train, before = fit.train.model_copy(update={"steps": 9}), threading.enumerate()
+    fit.data = Watched(fit.data, refuses=2)
+    with pytest.raises(InputError, match=r"^case05.png cannot be read; restore it.$"):
+        fit.run()
+    assert checkpoint.load(tmp_path / "last.ckpt", "supervised")["done"] == fit.done == 2
+    assert threading.enumerate() == before
+
+
+class Interrupted(Mender):
+    def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
+        if at.step == 1:
+            raise KeyboardInterrupt
+        return super().step(batch, at, update)
+
+
+@pytest.mark.parametrize("how", ["to its end", "stopped within an epoch", "by a person"])
+def test_no_thread_outlives_a_run(how: str, toy: Path, tmp_path: Path) -> None:
+    before = threading.enumerate()
+    fit = mender_fit(toy, tmp_path, stop_after=None if how == "to its end" else 2)
+    assert fit.train.prefetch, "this is the default"
+    if how == "by a person":
+        fit.method = Interrupted()
+    with pytest.raises(KeyboardInterrupt) if how == "by a person" else nullcontext():
+        fit.run()
+    assert threading.enumerate() == before
 
 
 class CleanFirst(Mender):
