@@ -73,8 +73,9 @@ def evidence(z1: Tensor, z2: Tensor, label: Tensor, superpixel: Tensor) -> Tenso
 
 def summed(parts: Iterable[Tensor]) -> Tensor:
     """The sum of (B, P, C), one at least, each with the superpixels up to the last that it holds."""
-    whole, *others = parts
-    for part in others:
+    parts = iter(parts)
+    whole = next(parts)
+    for part in parts:
         if whole.shape[1] < part.shape[1]:
             whole, part = part, whole
         whole[:, : part.shape[1]] += part

@@ -232,22 +232,24 @@ class SPGuided(Method):
         superpixel votes for; clean masks stay. Single pixels are ranked part by part."""
         if self.config.unit == "pixel":
             for part in cases.parts():
-                yield self.relabelled(part.core, *self.wrong([part]))
+                yield self.relabelled(part.core, *self.wrong([part], part.trust))
         else:
-            wrong, found = self.wrong(cases.parts())
+            wrong, found = self.wrong(cases.parts(), cases.trust)
             yield from (self.relabelled(part, wrong, found) for part in cases.parts(around=False))
 
-    def wrong(self, parts: Iterable[Batch]) -> tuple[Tensor, Units]:
+    def wrong(self, parts: Iterable[Batch], trust: Tensor) -> tuple[Tensor, Units]:
         """The units of the cases that have these parts, and which of them are to be relabelled, (B, G) bool."""
-        cfg, sums = self.config, []
-        for part in (part.to(self.device) for part in parts):
-            z1, z2 = (part.own(torch.cat([net(image) for image in part.image.split(8)])) for net in self.nets)
-            sums.append(evidence(z1, z2, part.core.maps["refined"], self.superpixels(part.core)))
-            trust, classes = part.trust, z1.shape[1]
-        found = units(summed(sums), cfg.agreement, cfg.unit == "part")
+        cfg, sums = self.config, summed(map(self.evidence, parts))
+        found = units(sums, cfg.agreement, cfg.unit == "part")
         ranked = found if cfg.relabel_by == "loss" else replace(found, loss=-found.prob)
-        keep = [1 - cfg.relabel_share * (1 - share) for share in self.keep(classes)]
-        return ~self.select(ranked, keep, "keep") & (trust != Trust.CLEAN).unsqueeze(1), found  # Eq. 6
+        keep = [1 - cfg.relabel_share * (1 - share) for share in self.keep(sums.shape[2] // 3)]
+        return ~self.select(ranked, keep, "keep") & (trust.to(self.device) != Trust.CLEAN).unsqueeze(1), found  # Eq. 6
+
+    def evidence(self, part: Batch) -> Tensor:
+        """What both networks say of the superpixels of a part's own pixels, (B, P, 3 K)."""
+        part = part.to(self.device)
+        z1, z2 = (part.own(torch.cat([net(image) for image in part.image.split(8)])) for net in self.nets)
+        return evidence(z1, z2, part.core.maps["refined"], self.superpixels(part.core))
 
     def relabelled(self, part: Batch, wrong: Tensor, units: Units) -> tuple[Batch, Tensor]:
         """A part with its labels (B, *S), in which the wrong units are what their superpixels vote for."""
