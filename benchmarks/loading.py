@@ -124,7 +124,7 @@ def row(setting: Setting, folder: Path, steps: int, repeats: int) -> str:
     loads, computes, epochs = [], [], {count: list[float]() for count in AHEAD}
     for turn in range(repeats):
         loads.append(setting.load(steps))
-        for count in AHEAD:
+        for count in (*AHEAD[turn % len(AHEAD) :], *AHEAD[: turn % len(AHEAD)]):
             whole, inside = setting.epoch(folder / f"{turn} {count}", steps, count)
             epochs[count].append(whole)
             if not count:
