@@ -82,7 +82,7 @@ class Robust(Method):
         return sum(at.epoch >= max(1, round(share * at.epochs)) for share in self.config.looks)
 
     def rows(self, batch: Mapping[str, int], trust: Tensor, at: Progress) -> Mapping[str, int]:
-        """Where clean cases judge and no pools are named, all rows are theirs at first, and half as many after a look."""
+        """Where clean cases judge and no pools are named, all rows are theirs; after each look half as many."""
         if set(batch) != {"any"} or not len(sides(trust)) or not self.config.looks:
             return batch
         clean = batch["any"] >> self.looked(at)
