@@ -42,7 +42,7 @@ class TrainConfig(Config):
     channels_last: bool = Field(True, description="memory format of 2D networks; faster on most hardware")
     compile: bool = Field(False, description="compile the networks (torch.compile): minutes at first, then faster")
     threads: int | None = Field(None, gt=0, description="CPU threads, at most one a core; by default all cores")
-    prefetch: int = Field(2, ge=0, le=64, description="batches read while a step runs, each by a thread; 0: none")
+    prefetch: int = Field(2, ge=0, le=64, description="batches that a thread reads ahead while a step runs; 0: none")
     save_every: int = Field(200, gt=0, description="steps between checkpoints; one more at the end of each epoch")
     validate_every: int = Field(1, gt=0, description="epochs between validations")
     log_every: int = Field(10, gt=0, description="steps between events")
@@ -60,7 +60,7 @@ class Data(TrainSet, Protocol):
         ...
 
     def load(self, index: Tensor, seeds: Sequence[int]) -> Batch:
-        """Cases or patches of them, each row cut by its own seed; on the CPU. Several threads may ask at once."""
+        """Cases or patches of them, each row cut by its own seed; on the CPU. Another thread may ask."""
         ...
 
     def commit(self) -> int:
