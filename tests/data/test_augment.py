@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from maskmend.data.augment import AugmentConfig, Draw, apply, blur, draw, sampling_grid
+from maskmend.data.augment import AugmentConfig, Draw, apply, check_axes, draw, sampling_grid
+from maskmend.data.intensity import bend, blur, coarsen, unbend
+from maskmend.errors import InputError
 from maskmend.types import IGNORE, Batch
 
 SHAPES = [(16, 16), (12, 20), (6, 10, 10), (4, 8, 12)]
@@ -60,7 +62,16 @@ def test_exact_moves_are_flips_then_quarter_turns(shape):
 def test_a_row_depends_on_its_own_seed_only(dims):
     shape = (16, 16, 16)[:dims]
     everything = AugmentConfig(
-        rotate90=0.5, rotate_deg=30, scale=(0.8, 1.2), blur=1, brightness=1, contrast=1, gamma=1, noise=1
+        rotate90=0.5,
+        rotate_deg=30,
+        scale=(0.8, 1.2),
+        blur=1,
+        brightness=1,
+        contrast=1,
+        gamma=1,
+        noise=1,
+        low_resolution=1,
+        gamma_inverted=1,
     )
     image = torch.rand(5, 2, *shape)
     batch = replace(coded(shape, 5), image=image)
@@ -217,7 +228,43 @@ def test_blur_is_scipys_gaussian_filter(shape):
             torch.testing.assert_close(blurred[row, channel], torch.from_numpy(expected))
 
 
+@pytest.mark.parametrize("shape", [(20, 17), (8, 12, 10)])
+def test_low_resolution_is_interpolates_nearest_and_linear(shape):
+    image, zoom = torch.rand(4, 2, *shape), torch.tensor([0.5, 0.6, 0.9, 0.01])
+    coarse = coarsen(image, zoom)
+    for row, factor in enumerate(zoom):
+        size = [max(1, round(n * float(factor))) for n in shape]
+        small = F.interpolate(image[row : row + 1], size, mode="nearest-exact")
+        mode = "bilinear" if len(shape) == 2 else "trilinear"
+        torch.testing.assert_close(coarse[row : row + 1], F.interpolate(small, shape, mode=mode, align_corners=False))
+
+
+def test_gamma_inverted_is_gamma_of_the_negative():
+    image, power = torch.rand(2, 1, 9, 9), torch.tensor([0.7, 1.5])
+    torch.testing.assert_close(unbend(image, power), -bend(-image, power))
+    assert unbend(image, power)[1].mean() > image[1].mean() > bend(image, power)[1].mean()
+
+
+def test_changes_switched_on_leave_the_others_as_they_were():
+    usual = draw(AugmentConfig(noise=1, gamma=1), 2, range(50))
+    more = draw(AugmentConfig(noise=1, gamma=1, low_resolution=1, gamma_inverted=1), 2, range(50))
+    names = [field.name for field in fields(Draw) if field.name != "order"]
+    changed = {name for name in names if not torch.equal(getattr(usual, name), getattr(more, name))}
+    assert changed == {"low_resolution", "gamma_inverted"}
+
+
+def test_flips_may_differ_by_axis():
+    flip = draw(AugmentConfig(flip=(0, 1, 0.3)), 3, range(500)).flip.float().mean(0)
+    assert flip[:2].tolist() == [0, 1]
+    assert flip[2] == pytest.approx(0.3, abs=0.07)
+    with pytest.raises(InputError, match="give 2 numbers"):
+        check_axes(AugmentConfig(flip=(0, 1, 0.3)), 2)
+
+
 def test_impossible_settings_are_refused():
+    for wrong in ({"flip": (0.5, 2)}, {"low_resolution_zoom": (0.5, 2.0)}):
+        with pytest.raises(ValidationError):
+            AugmentConfig.model_validate(wrong)
     for wrong in ({"flip": 1.5}, {"scale": (1.2, 0.8)}, {"scale": (0, 1)}, {"rotate": 10}, {"blur_sigma": (0.0, 1.0)}):
         with pytest.raises(ValidationError):
             AugmentConfig.model_validate(wrong)
@@ -226,7 +273,9 @@ def test_impossible_settings_are_refused():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gives_what_the_cpu_gives():
     batch = replace(coded((32, 32), 8), image=torch.rand(8, 2, 32, 32))
-    config = AugmentConfig(rotate_deg=30, scale=(0.8, 1.2), blur=1, brightness=1, contrast=1, gamma=1)
+    config = AugmentConfig(
+        rotate_deg=30, scale=(0.8, 1.2), blur=1, brightness=1, contrast=1, gamma=1, low_resolution=1, gamma_inverted=1
+    )
     drawn = draw(config, 2, range(8))
     here, there = apply(batch, drawn), apply(batch.to(torch.device("cuda")), drawn).to(torch.device("cpu"))
     torch.testing.assert_close(here.image, there.image, atol=1e-4, rtol=1e-4)

@@ -8,7 +8,8 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 
 from maskmend.data.formats import Geometry, Picture
-from maskmend.data.plan import Normalisation, Plan
+from maskmend.data.normalisation import Normalisation
+from maskmend.data.plan import Plan
 from maskmend.data.preprocess import preprocess_image, restore
 from maskmend.data.sidemaps import SideMapConfig
 from maskmend.infer.export_transforms import FromModel, ToModel

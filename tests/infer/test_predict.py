@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from maskmend.data.formats import Geometry, read_label, write_image
-from maskmend.data.plan import Normalisation, Plan
+from maskmend.data.normalisation import Normalisation
+from maskmend.data.plan import Plan
 from maskmend.data.sidemaps import SideMapConfig
 from maskmend.errors import InputError
 from maskmend.infer import predict

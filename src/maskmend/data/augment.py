@@ -18,7 +18,12 @@ import torch.nn.functional as F
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
+from ..errors import InputError
 from ..types import IGNORE, Batch, Config
+from .fusion import soft_part
+from .intensity import bend, blur, brighten, coarsen, parts, stretch, unbend
+from .refined import REFINED, target_part
+from .sides import Sides
 
 LENGTHS = ("distance", "rings")
 """Maps that hold lengths in pixels: a zoom changes their values too."""
@@ -32,6 +37,12 @@ def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
     return limits
 
 
+def _below_one(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[1] > 1:
+        raise ValueError(f"the range {limits} ends above 1; give parts of the image's resolution")
+    return limits
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 Positive = Annotated[tuple[Annotated[float, Field(gt=0)], float], AfterValidator(_ordered)]
@@ -41,8 +52,9 @@ Amount = Annotated[tuple[Annotated[float, Field(ge=0)], float], AfterValidator(_
 class AugmentConfig(Config):
     """What may happen to an image, and how often. The defaults are GSD-Net's: flips and quarter turns, nothing else."""
 
-    flip: Share = 0.5
-    """Chance of a mirror image, for each axis by itself."""
+    flip: Share | tuple[Share, ...] = 0.5
+    """Chance of a mirror image, for each axis by itself; or one of each axis, in array order. Where classes are called
+    left and right, such as "left lung" and "right lung", a mirror image from left to right exchanges them."""
     rotate90: Share | None = None
     """Chance of 0 to 3 quarter turns in the plane of the last two axes (half turns where they differ in length);
     left out: 0.5 in 2D, 0 in 3D."""
@@ -61,6 +73,11 @@ class AugmentConfig(Config):
     contrast: Share = 0.0
     contrast_gain: Amount = (0.75, 1.25)
     """Factor on the distance from each channel's mean; the channel's range is kept."""
+    low_resolution: Share = 0.0
+    low_resolution_zoom: Annotated[Positive, AfterValidator(_below_one)] = (0.5, 1.0)
+    """The image is shrunk by this factor along all axes, to the nearest pixels, and stretched back linearly."""
+    gamma_inverted: Share = 0.0
+    """``gamma_power`` on the negative, which changes bright pixels where ``gamma`` changes dark ones."""
     gamma: Share = 0.0
     gamma_power: Positive = (0.7, 1.5)
     """Exponent on intensities scaled to 0..1 by each channel's own range."""
@@ -71,7 +88,8 @@ class AugmentConfig(Config):
 
 @dataclass(frozen=True)
 class Draw:
-    """What happens to each image of a batch: (B,) each, ``flip`` (B, dims).
+    """What happens to each image of a batch: (B,) each, ``flip`` (B, dims). ``order``: what each class is called where
+    ``swap`` is true; none where nothing is exchanged.
 
     It stays on the CPU, so that choosing rows by it never waits for a GPU.
     """
@@ -86,6 +104,10 @@ class Draw:
     gamma: Tensor
     noise_sd: Tensor
     noise_seed: Tensor
+    low_resolution: Tensor
+    gamma_inverted: Tensor
+    swap: Tensor
+    order: tuple[int, ...] = ()
 
 
 def _bits(seeds: Sequence[int], count: int) -> np.ndarray:
@@ -98,23 +120,41 @@ def _bits(seeds: Sequence[int], count: int) -> np.ndarray:
     return mixed
 
 
-def draw(config: AugmentConfig, dims: int, seeds: Sequence[int]) -> Draw:
-    """Numbers for ``len(seeds)`` images of ``dims`` spatial axes; row b depends on ``seeds[b]`` and ``config`` only.
+def check_axes(config: AugmentConfig, dims: int) -> None:
+    """Raise InputError where ``augment.flip`` is a list, but not one number of each axis."""
+    if isinstance(config.flip, tuple) and len(config.flip) != dims:
+        raise InputError(f"augment.flip={list(config.flip)}: the networks see {dims}D images; give {dims} numbers.")
+
+
+def may_turn(config: AugmentConfig, dims: int) -> bool:
+    """Whether images may be turned upside down, in the plane of the last two axes."""
+    return _quarters(config, dims) > 0 or config.rotate_deg > 90
+
+
+def _quarters(config: AugmentConfig, dims: int) -> float:
+    return config.rotate90 if config.rotate90 is not None else (0.5 if dims == 2 else 0.0)
+
+
+def draw(config: AugmentConfig, dims: int, seeds: Sequence[int], sides: Sides | None = None) -> Draw:
+    """Numbers for ``len(seeds)`` images of ``dims`` spatial axes; row b depends on ``seeds[b]``, ``config`` and
+    ``sides`` only.
 
     An image's k-th number is always its k-th, whatever is switched on: switching one change on does not alter another.
     """
-    bits = _bits(seeds, 19)
+    bits = _bits(seeds, 23)
     uniform = torch.from_numpy((bits >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
     def within(column: int, limits: tuple[float, float], share: float, off: float) -> Tensor:
         value = limits[0] + (limits[1] - limits[0]) * uniform[:, column]
         return torch.where(uniform[:, column + 1] < share, value, off).float()
 
-    rotate90 = config.rotate90 if config.rotate90 is not None else (0.5 if dims == 2 else 0.0)
     affine = uniform[:, 7] < config.affine
+    sides = sides or Sides()
+    flip = uniform[:, :dims] < torch.tensor(config.flip, dtype=torch.float64)
+    flip[:, sides.spared] = False
     return Draw(
-        flip=uniform[:, :dims] < config.flip,
-        quarters=torch.where(uniform[:, 3] < rotate90, (4 * uniform[:, 4]).long(), 0),
+        flip=flip,
+        quarters=torch.where(uniform[:, 3] < _quarters(config, dims), (4 * uniform[:, 4]).long(), 0),
         angle_deg=torch.where(affine, (2 * uniform[:, 5] - 1) * config.rotate_deg, 0.0).float(),
         zoom=torch.where(affine, config.scale[0] + (config.scale[1] - config.scale[0]) * uniform[:, 6], 1.0).float(),
         blur_sigma=within(8, config.blur_sigma, config.blur, 0.0),
@@ -123,6 +163,10 @@ def draw(config: AugmentConfig, dims: int, seeds: Sequence[int]) -> Draw:
         gamma=within(14, config.gamma_power, config.gamma, 1.0),
         noise_sd=within(16, config.noise_sd, config.noise, 0.0),
         noise_seed=torch.from_numpy((bits[:, 18] >> np.uint64(1)).astype(np.int64)),
+        low_resolution=within(19, config.low_resolution_zoom, config.low_resolution, 1.0),
+        gamma_inverted=within(21, config.gamma_power, config.gamma_inverted, 1.0),
+        swap=flip[:, sides.exchange].sum(1) % 2 == 1,
+        order=sides.order,
     )
 
 
@@ -133,18 +177,11 @@ def apply(batch: Batch, draw: Draw) -> Batch:
     ``IGNORE`` in the label and in integer maps, and the edge's value in float maps and in ids (``SEGMENTS``). Maps of
     lengths (``LENGTHS``) are multiplied by the zoom.
     """
-    batch = _mirror(batch, draw)
+    batch = _swap(_mirror(batch, draw), draw)
     turned = (draw.angle_deg != 0) | (draw.zoom != 1)
     if turned.any():
         batch = _turn(batch, draw, turned.nonzero().flatten())
     return replace(batch, image=_intensity(batch.image, draw))
-
-
-def _parts(rows: Tensor, device: torch.device) -> list[slice] | list[Tensor]:
-    """``rows`` (M,) as indices of what to work on at once: on a CPU one row (it stays in the cache), on a GPU all."""
-    if device.type == "cpu":
-        return [slice(row, row + 1) for row in rows.tolist()]
-    return [rows.to(device)] if len(rows) else []
 
 
 def _mirror(batch: Batch, draw: Draw) -> Batch:
@@ -163,7 +200,7 @@ def _mirror(batch: Batch, draw: Draw) -> Batch:
     if not code.any():
         return batch
     rows = {move: (code == move).nonzero().flatten() for move in set(code.tolist())}
-    moves = [(move, part) for move in rows for part in _parts(rows[move], batch.label.device)]
+    moves = [(move, part) for move in rows for part in parts(rows[move], batch.label.device)]
 
     def moved(values: Tensor) -> Tensor:
         out = torch.empty_like(values)
@@ -176,6 +213,25 @@ def _mirror(batch: Batch, draw: Draw) -> Batch:
 
     maps = {name: moved(values) for name, values in batch.maps.items()}
     return replace(batch, image=moved(batch.image), label=moved(batch.label), maps=maps)
+
+
+def _swap(batch: Batch, draw: Draw) -> Batch:
+    """Where left and right are exchanged, the classes of ``draw.order`` are, in labels and in shares of classes."""
+    if not (draw.order and draw.swap.any()):
+        return batch
+    rows, order = draw.swap.to(batch.label.device), torch.tensor(draw.order, device=batch.label.device)
+    rows = rows.view(-1, *[1] * (batch.label.ndim - 1))
+
+    def classes(values: Tensor) -> Tensor:
+        return torch.where(rows & (values >= 0), order[values.clamp_min(0).long()].to(values.dtype), values)
+
+    def other(name: str, values: Tensor) -> Tensor:
+        value = target_part(name) or (soft_part(name) or ("", 0))[1]
+        partner = name.removesuffix(str(value)) + str(draw.order[value])
+        return torch.where(rows, batch.maps[partner], values) if partner in batch.maps and value else values
+
+    maps = {name: classes(v) if name == REFINED else other(name, v) for name, v in batch.maps.items()}
+    return replace(batch, label=classes(batch.label), maps=maps)
 
 
 def sampling_grid(angle_deg: Tensor, zoom: Tensor, shape: Sequence[int]) -> Tensor:
@@ -236,16 +292,19 @@ def _turn(batch: Batch, draw: Draw, rows: Tensor) -> Batch:
 
 
 def _intensity(image: Tensor, draw: Draw) -> Tensor:
-    """Blur, brightness, contrast, gamma, noise, in this order, each on the rows it was drawn for; (B, C, *S)."""
+    """Blur, brightness, contrast, low resolution, gamma of the negative and of the image, noise, in this order, each on
+    the rows it was drawn for; (B, C, *S)."""
     changes: tuple[tuple[Tensor, float, Callable[[Tensor, Tensor], Tensor]], ...] = (
         (draw.blur_sigma, 0.0, blur),
         (draw.brightness, 1.0, brighten),
         (draw.contrast, 1.0, stretch),
+        (draw.low_resolution, 1.0, coarsen),
+        (draw.gamma_inverted, 1.0, unbend),
         (draw.gamma, 1.0, bend),
     )
     image = image.clone()
     for amount, off, change in changes:
-        for rows in _parts((amount != off).nonzero().flatten(), image.device):
+        for rows in parts((amount != off).nonzero().flatten(), image.device):
             image[rows] = change(image[rows], amount.to(image.device)[rows])
     generator = torch.Generator(image.device)
     for row in draw.noise_sd.nonzero().flatten().tolist():
@@ -253,51 +312,3 @@ def _intensity(image: Tensor, draw: Draw) -> Tensor:
         noise = torch.randn(image.shape[1:], generator=generator, device=image.device, dtype=image.dtype)
         image[row].add_(noise, alpha=float(draw.noise_sd[row]))
     return image
-
-
-def _per_row(amount: Tensor, image: Tensor) -> Tensor:
-    return amount.to(image).view(-1, *[1] * (image.ndim - 1))
-
-
-def blur(image: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur of each image (B, C, *S) with its own ``sigma`` (B,) in pixels, cut at 3 sigma; edges go on.
-
-    For kernels this short, adding shifted copies axis by axis is twice as fast on a CPU as a grouped convolution.
-    """
-    reach = torch.ceil(3 * sigma)
-    radius = int(reach.max())
-    offset = torch.arange(radius + 1, device=sigma.device)
-    kernel = torch.exp(-(offset**2) / (2 * sigma[:, None] ** 2)) * (offset <= reach[:, None])
-    kernel = kernel / (2 * kernel.sum(1, keepdim=True) - 1)
-    for axis in range(2, image.ndim):
-        length = image.shape[axis]
-        pad = [0] * (2 * (image.ndim - 2))
-        pad[2 * (image.ndim - 1 - axis) : 2 * (image.ndim - axis)] = [radius, radius]
-        wide = F.pad(image, pad, mode="replicate")
-        out = image * _per_row(kernel[:, 0], image)
-        for step in range(1, radius + 1):
-            pair = wide.narrow(axis, radius - step, length) + wide.narrow(axis, radius + step, length)
-            out.addcmul_(pair, _per_row(kernel[:, step], image))
-        image = out
-    return image
-
-
-def brighten(image: Tensor, gain: Tensor) -> Tensor:
-    """Each channel's height above its minimum times ``gain`` (B,); image (B, C, *S)."""
-    return torch.lerp(image.amin(tuple(range(2, image.ndim)), keepdim=True), image, _per_row(gain, image))
-
-
-def stretch(image: Tensor, gain: Tensor) -> Tensor:
-    """Each channel's distance from its mean times ``gain`` (B,), within the channel's range; image (B, C, *S)."""
-    flat = image.flatten(2)
-    low, high = flat.amin(2, keepdim=True), flat.amax(2, keepdim=True)
-    out = torch.lerp(flat.mean(2, keepdim=True), flat, _per_row(gain, flat))
-    return out.clamp_(low, high).view_as(image)
-
-
-def bend(image: Tensor, power: Tensor) -> Tensor:
-    """Gamma: each channel scaled to 0..1, raised to ``power`` (B,), scaled back; image (B, C, *S)."""
-    flat = image.flatten(2)
-    low, high = flat.amin(2, keepdim=True), flat.amax(2, keepdim=True)
-    span = (high - low).clamp_min(torch.finfo(image.dtype).tiny)
-    return ((flat - low) / span).pow_(_per_row(power, flat)).mul_(span).add_(low).view_as(image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,17 @@ class Geometry:
     def lost_axis(self) -> int | None:
         """The array axis of the three that *S lacks, because it is of length one or there is none; None in 3D."""
         return self.singleton[0] if self.singleton else 0 if len(self.spacing_mm) == 2 else None
+
+    @property
+    def patient_axes(self) -> tuple[int | None, ...] | None:
+        """The axes of *S that come nearest to the patient's right to left, front to back, and feet to head; None for
+        one that *S lacks. None altogether where the file does not say how it lies."""
+        if not self.placed or self.direction is None or len(self.direction) != 9:
+            return None
+        lean = np.abs(np.reshape(self.direction, (3, 3)))
+        nearest = max(permutations(range(3)), key=lambda order: float(lean[range(3), order].sum()))
+        kept = [axis for axis in range(3) if axis != self.lost_axis]
+        return tuple(kept.index(2 - axis) if 2 - axis in kept else None for axis in nearest)
 
     @property
     def affine(self) -> Array:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,17 +20,16 @@ from .dataset import Case, Dataset
 from .formats import Picture
 from .fusion import Choice, Fusion
 from .memory import check_memory, floats
+from .normalisation import Asked, Normalisation, schemes_of, statistics
 from .sidemaps import SideMapConfig
-from .survey import AT_ONCE, intensities, looks
-from .threads import in_threads
+from .sides import told
+from .survey import looks
 
-MOST = 10_000_000
-"""Intensities that statistics are taken of, in all."""
 MULTIPLE = 16
 """Patches are multiples of this in every axis: the total stride of a network with four poolings."""
 Length = Annotated[int, Field(ge=1)]
 Spacing = Annotated[float, Field(gt=0)]
-Scheme = Literal["zscore", "ct", "rgb_to_0_1", "none"]
+LeftRight = int | Literal["across", "unknown"]
 Annotation = Literal["given", "sampled"] | Fusion | Choice
 
 
@@ -49,7 +47,7 @@ class DataConfig(Config):
     else the median shape, at most 256 in 2D and 96 in 3D."""
     foreground: Annotated[float, Field(ge=0, le=1)] = 1 / 3
     """Share of patches centred on a labelled structure (nnU-Net: 1/3)."""
-    normalisation: Literal["auto", "zscore", "ct", "rgb_to_0_1", "none"] = "auto"
+    normalisation: Asked = "auto"
     """Of intensities, for every channel; "auto" goes by each channel's name, as nnU-Net does."""
     annotation: Annotation = "given"
     """Which label a case is trained with: the one in labelsTr; or, of what labelsTr_raters/RATER holds of it, the
@@ -58,16 +56,6 @@ class DataConfig(Config):
     annotation_seed: Annotated[int, Field(ge=0)] = 0
     """Of random_rater: the same seed and name of a case, the same rater."""
     sidemaps: SideMapConfig = SideMapConfig()
-
-
-class Normalisation(Config):
-    """Of one channel. ``low`` .. ``sd`` are the foreground statistics of the training cases, for "ct" only."""
-
-    scheme: Scheme
-    low: float = 0.0
-    high: float = 0.0
-    mean: float = 0.0
-    sd: float = Field(1.0, gt=0)
 
 
 class Plan(Config):
@@ -85,6 +73,8 @@ class Plan(Config):
     annotation: Annotation = "given"
     annotation_seed: int = 0
     sidemaps: SideMapConfig
+    left_right: LeftRight = "unknown"
+    """The axis of a patch that runs from the patient's right to left; "across": none does."""
     multiple: tuple[Length, ...]
     """What the networks need every length to be a multiple of."""
     notes: tuple[str, ...] = ()
@@ -151,7 +141,7 @@ class Plan(Config):
 
 def takes_intensities(dataset: Dataset, config: DataConfig) -> bool:
     """Whether a plan needs the intensities of all training cases: that of "ct" normalisation does."""
-    return "ct" in _schemes(dataset, config)
+    return "ct" in schemes_of(dataset, config.normalisation)
 
 
 def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig, cache: Cache | None = None) -> Plan:
@@ -161,7 +151,7 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig, cache
         InputError: a length in ``config`` does not fit the images, the images are of different kinds, or
             "ct" normalisation finds no foreground.
     """
-    schemes = _schemes(dataset, config)
+    schemes = schemes_of(dataset, config.normalisation)
     if config.annotation != "given" and not any(case.opinions for case in cases):
         raise InputError(
             f"data.annotation={config.annotation}, but {dataset.root / 'labelsTr_raters'} holds no rater's labels of "
@@ -171,15 +161,12 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig, cache
         raise InputError(f"{dataset.root} has no training case; add images and labels, or choose another fold.")
     seen = [*looks(cases, dataset, cache, ct="ct" in schemes)]
     shapes, spacings = [each.shape for each in seen], [each.spacing_mm for each in seen]
-    dims = len(shapes[0])
-    if other := next((n for n, shape in enumerate(shapes) if len(shape) != dims), None):
-        raise InputError(
-            f"{cases[other].images[0]} is {len(shapes[other])}D, {cases[0].images[0]} is {dims}D; "
-            "give each kind a data set of its own."
-        )
+    dims = _dims(cases, shapes)
     _check_lengths(config, dims, dataset.root)
     notes: list[str] = []
     size, spacing_mm = _target(config, shapes, spacings, notes)
+    left_right = _left_right([each.axes for each in seen])
+    notes += told(dataset.labels, left_right)
     plan = Plan(
         dims=dims,
         channel_names=tuple(dataset.channel_names),
@@ -189,11 +176,12 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig, cache
         spacing_mm=spacing_mm,
         patch=(MULTIPLE,) * dims,
         multiple=(MULTIPLE,) * dims,
-        normalisation=_statistics(schemes, dataset, cases, cache),
+        normalisation=statistics(schemes, dataset, cases, cache),
         foreground=config.foreground,
         annotation=config.annotation,
         annotation_seed=config.annotation_seed,
         sidemaps=config.sidemaps,
+        left_right=left_right,
     )
     kinds = [(each.shape, each.spacing_mm or (1.0,) * dims) for each in seen]
     first = dict(zip(reversed(kinds), reversed(cases), strict=True))
@@ -207,37 +195,15 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig, cache
     return plan.model_copy(update={"patch": plan.padded(asked), "notes": tuple(notes)})
 
 
-def _schemes(dataset: Dataset, config: DataConfig) -> tuple[Scheme, ...]:
-    return tuple(_scheme(name, config.normalisation) for name in dataset.channel_names)
-
-
-def _scheme(channel: str, asked: str) -> Scheme:
-    """nnU-Net's choice by the channel's name, unless one is asked for."""
-    by_name: dict[str, Scheme] = {"ct": "ct", "nonorm": "none", "rgb_to_0_1": "rgb_to_0_1"}
-    forced: dict[str, Scheme] = {"zscore": "zscore", "ct": "ct", "rgb_to_0_1": "rgb_to_0_1", "none": "none"}
-    return forced[asked] if asked in forced else by_name.get(channel.lower(), "zscore")
-
-
-def _statistics(
-    schemes: Sequence[Scheme], dataset: Dataset, cases: Sequence[Case], cache: Cache | None
-) -> tuple[Normalisation, ...]:
-    if "ct" not in schemes:
-        return tuple(Normalisation(scheme=scheme) for scheme in schemes)
-    most, labelled = MOST // len(cases), [case for case in cases if case.label is not None]
-    drawn = in_threads(partial(intensities, dataset=dataset, cache=cache), labelled, AT_ONCE)
-    values = np.concatenate([np.zeros((len(schemes), 0), np.float32), *(each[:, :most] for each in drawn)], axis=1)
-    if not values.size:
+def _dims(cases: Sequence[Case], shapes: Sequence[tuple[int, ...]]) -> int:
+    """Axes of the images, which must be of one kind."""
+    dims = len(shapes[0])
+    if other := next((n for n, shape in enumerate(shapes) if len(shape) != dims), None):
         raise InputError(
-            f"{dataset.root} has no labelled foreground to take CT intensities from; set data.normalisation=zscore."
+            f"{cases[other].images[0]} is {len(shapes[other])}D, {cases[0].images[0]} is {dims}D; "
+            "give each kind a data set of its own."
         )
-    low, high = np.percentile(values, (0.5, 99.5), axis=1)
-    found = zip(schemes, low, high, values.mean(1, dtype=np.float64), values.std(1, dtype=np.float64), strict=True)
-    return tuple(
-        Normalisation(scheme="ct", low=float(a), high=float(b), mean=float(mean), sd=max(float(sd), 1e-8))
-        if scheme == "ct"
-        else Normalisation(scheme=scheme)
-        for scheme, a, b, mean, sd in found
-    )
+    return dims
 
 
 def _check_lengths(config: DataConfig, dims: int, root: Path) -> None:
@@ -276,6 +242,15 @@ def _target(
     if config.spacing_mm is None and not np.allclose(known, median, rtol=1e-3):
         notes.append(f"The images differ in spacing: all are resampled to the median, {list(median)} mm.")
     return None, median
+
+
+def _left_right(axes: Sequence[tuple[int | None, ...] | None]) -> LeftRight:
+    """The axis of all images that runs from the patient's right to left."""
+    found: set[LeftRight | None] = {each[0] if each else "unknown" for each in axes}
+    if len(found) != 1:
+        return "unknown"
+    axis = found.pop()
+    return "across" if axis is None else axis
 
 
 def _patch(asked: tuple[int, ...] | None, grids: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -18,8 +18,8 @@ from .cache import Cache, Stored, content_hash
 from .dataset import Case, Dataset, case_arrays, declared_label
 from .formats import Picture, sources
 from .fusion import Fusion, Soft, fuse, soft, soft_part
+from .normalisation import Normalisation
 from .patches import foreground_points
-from .plan import Normalisation
 from .preprocess import Plan, preprocess_image, preprocess_label, resample
 from .sidemaps import SIDEMAPS, SUPERPIXEL, features_file, read_features, sides
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from ..errors import InputError
 from ..types import IGNORE
 from .formats import Picture
-from .plan import MULTIPLE, DataConfig, Normalisation, Plan, check_channels, make_plan
+from .normalisation import Normalisation
+from .plan import MULTIPLE, DataConfig, Plan, check_channels, make_plan
 
 __all__ = [
     "MULTIPLE",

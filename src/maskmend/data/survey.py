@@ -31,7 +31,7 @@ from .remarks import listening
 from .threads import in_threads
 
 T = TypeVar("T")
-LEARNT = 1
+LEARNT = 2
 """Raised when something else would be learnt of the same files."""
 AT_ONCE = 4
 """Cases that are read together: a CT of 512 × 512 × 400 takes 1 GB."""
@@ -147,13 +147,15 @@ class Look:
     """What is learnt of a case whose files can be used.
 
     shape: of its image (*S), without channels. spacing_mm: None where the format holds none (PNG). apart: whether image
-    and label differ in origin or direction. said: what there was to remark while they were read.
+    and label differ in origin or direction. said: what there was to remark while they were read. axes: which axes of
+    the image run along the patient's (``Geometry.patient_axes``).
     """
 
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...] | None
     apart: bool
     said: tuple[str, ...]
+    axes: tuple[int | None, ...] | None
 
 
 def looks(cases: Sequence[Case], dataset: Dataset, cache: Cache | None = None, *, ct: bool = False) -> Iterator[Look]:
@@ -218,8 +220,8 @@ def _look(case: Case, dataset: Dataset, cache: Cache | None, ct: bool) -> Look:
     except (InputError, OSError):
         _seen(case, dataset, None, False)  # which tells it better
         raise
-    shape, spacing_mm, apart_, said = cache.note(key, lambda: astuple(_seen(case, dataset, cache, ct)))
-    return Look(tuple(shape), spacing_mm and tuple(spacing_mm), apart_, tuple(said))
+    shape, spacing_mm, apart_, said, axes = cache.note(key, lambda: astuple(_seen(case, dataset, cache, ct)))
+    return Look(tuple(shape), spacing_mm and tuple(spacing_mm), apart_, tuple(said), axes and tuple(axes))
 
 
 def _seen(case: Case, dataset: Dataset, cache: Cache | None, ct: bool) -> Look:
@@ -240,6 +242,7 @@ def _seen(case: Case, dataset: Dataset, cache: Cache | None, ct: bool) -> Look:
         spacing_mm=None if bare and all(step == 1 for step in spacing_mm) else spacing_mm,
         apart=label is not None and apart(label, image),
         said=tuple(sentence.replace(_folder(case), FOLDER) for sentence in said),
+        axes=image.geometry.patient_axes,
     )
 
 

@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from .. import config as settings
 from ..config import RunConfig
+from ..data.augment import check_axes
 from ..data.formats import replacing
 from ..data.memory import check_memory
 from ..data.plan import Plan
@@ -51,7 +52,8 @@ def check_folder(folder: Path) -> None:
 
 
 def check_size(run: RunConfig, plan: Plan, device: torch.device) -> None:
-    """Refuse a network, patch or batch that cannot fit into memory, before any of it is made.
+    """Refuse a network, patch or batch that cannot fit into memory, before any of it is made, and flips that do not fit
+    the axes.
 
     It is counted on tensors without content, and from below: the weights and gradients of one network, and, of one
     pool's patches, what its convolutions give, which the backward pass needs; in half precision where it may be.
@@ -59,6 +61,7 @@ def check_size(run: RunConfig, plan: Plan, device: torch.device) -> None:
     Raises:
         InputError: it needs more than there is, or the patch does not fit the network.
     """
+    check_axes(run.augment, plan.dims)
     rows = max(run.train.batch.values())
     half = run.train.precision not in ("auto", "fp32") or (run.train.precision == "auto" and device.type == "cuda")
     try:

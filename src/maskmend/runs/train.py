@@ -13,7 +13,7 @@ import torch
 
 from .. import config as settings
 from ..config import RunConfig
-from ..data.augment import apply, draw
+from ..data.augment import apply, draw, may_turn
 from ..data.cache import default_cache
 from ..data.dataset import Case, open_dataset
 from ..data.empty import check_masks
@@ -21,6 +21,7 @@ from ..data.lock import LOCK, hold
 from ..data.order import pools
 from ..data.plan import Plan, make_plan, takes_intensities
 from ..data.refined import RefinedStore
+from ..data.sides import sides_of
 from ..data.splits import split
 from ..data.survey import Survey, check_dataset
 from ..data.trainset import CaseSet
@@ -129,8 +130,11 @@ def make_fit(
     training, held_out = sets
     check_precision(model.eval().predict, plan, run.predict, world.device)
 
+    turns = may_turn(run.augment, plan.dims)
+    sides = sides_of(plan.labels, plan.left_right, plan.dims, turns)
+
     def augment(batch: Batch, seeds: Sequence[int]) -> Batch:
-        return apply(batch, draw(run.augment, plan.dims, seeds))
+        return apply(batch, draw(run.augment, plan.dims, seeds, sides))
 
     return Fit(
         model,
