@@ -269,16 +269,9 @@ def test_pictures_are_resized_and_brought_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(prob.argmax(0), label)
 
 
-def test_what_is_there_is_replaced_or_left(tmp_path: Path) -> None:
-    cases = [(name, [photograph(tmp_path, name)]) for name in "ab"]
-    out = tmp_path / "out"
+def test_what_is_there_is_replaced(tmp_path: Path) -> None:
+    cases, out = [("a", [photograph(tmp_path, "a")])], tmp_path / "out"
     out.mkdir()
-    (out / "a.png").write_text("mine")
-    files(cases, out, continue_prediction=True)
-    assert (out / "a.png").read_text() == "mine"
-    assert (out / "b.png").exists()
-    files(cases, out, continue_prediction=True, probabilities=True)  # "a" has no probabilities yet
-    assert read_label(out / "a.png").array.shape == (20, 30)
     (out / "a.png").write_text("mine")
     files(cases, out)
     assert read_label(out / "a.png").array.shape == (20, 30)

@@ -157,7 +157,8 @@ def test_without_a_method_the_config_decides(verbs: Verbs) -> None:
 def test_predict(verbs: Verbs) -> None:
     verbs.put("predict", Predictions(Path("OUT"), 7, []))
     assert run("predict RUN IMAGES -o OUT --mirror --checkpoint last").output == "OUT: 7 masks.\n"
-    settings = {"checkpoint": "last", "probabilities": False, "mirror": True, "device": "auto"}
+    settings = {"checkpoint": "last", "probabilities": False, "mirror": True, "device": "auto", "dicom_seg": False}
+    settings |= {"part": None, "engine": "local", "jobs": None, "options": {}}
     assert verbs.calls == [((Path("RUN"), Path("IMAGES"), Path("OUT")), settings)]
 
 

@@ -99,7 +99,8 @@ def test_predict_writes_dicom_seg(maskmend: Maskmend, hospital: Path, run: Path,
     assert done.exit_code == 0, done.output
     assert fingerprint(hospital) == before
     names = [f"case_{number:03d}" for number in range(1, 5)]
-    assert sorted(path.name for path in out.iterdir()) == sorted(n + end for n in names for end in (".nii.gz", ".dcm"))
+    made = sorted([n + end for n in names for end in (".nii.gz", ".dcm")] + ["predict.json"])
+    assert sorted(path.name for path in out.iterdir()) == made
     for number, name in enumerate(names):
         label = read_label(out / f"{name}.nii.gz")
         np.testing.assert_array_equal(label.array, organ(number))
@@ -109,7 +110,11 @@ def test_predict_writes_dicom_seg(maskmend: Maskmend, hospital: Path, run: Path,
         assert seg.PatientID == PATIENT_ID
         image = next((hospital / f"Musterfrau_Erika_{number}" / "CT").iterdir())
         assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == pydicom.dcmread(image).SeriesInstanceUID
-    tells_nothing(out, done.output)
+    (out / "case_002.dcm").unlink()
+    again = maskmend("predict", run, hospital, "-o", out, "--dicom-seg", "--part", "2/4")
+    assert again.exit_code == 0, again.output
+    assert sorted(path.name for path in out.iterdir()) == made
+    tells_nothing(out, done.output, again.output)
 
 
 def test_a_bad_series_does_not_stop_the_others(maskmend: Maskmend, hospital: Path, run: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InputError
 from ..verbs.terminal import Verb, numbers, show
-from ..words import start_words
+from ..words import pair, start_words
 from .app import DatasetFolder, DeviceOption, Words, app
 
 AuditOption = Annotated[
@@ -103,6 +103,7 @@ def predict(
         Path, typer.Argument(metavar="IMAGES", help="Folder of images, named as in the training set, or of DICOM.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the masks.")],
+    options: Words = None,
     checkpoint: Annotated[Literal["best", "last"], typer.Option(help="Which of the run's two models.")] = "best",
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write class probabilities as well.")] = False,
     mirror: Annotated[
@@ -111,13 +112,19 @@ def predict(
     dicom_seg: Annotated[
         bool, typer.Option("--dicom-seg", help="Of DICOM series: write a DICOM-SEG for each as well.")
     ] = False,
+    part: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Only the K-th of N parts of the cases: one for each machine.")
+    ] = None,
+    engine: Annotated[Literal["local", "ray", "slurm"], typer.Option(help="KEY=VALUE are its options.")] = "local",
+    jobs: Annotated[int | None, typer.Option(min=0, help="Tasks, at a time, that the cases are dealt to.")] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Segment a folder of images with a trained model."""
+    """Segment a folder of images with a trained model. The same command again does what is missing."""
     from ..verbs.predict import predict
 
     asked: dict[str, Any] = {"probabilities": probabilities, "mirror": mirror, "dicom_seg": dicom_seg}
-    result = predict(run, images, output, checkpoint=checkpoint, device=device, **asked)
+    where: dict[str, Any] = {"part": part, "engine": engine, "jobs": jobs, "options": dict(map(pair, options or []))}
+    result = predict(run, images, output, checkpoint=checkpoint, device=device, **asked, **where)
     show(result.table())
     for name, reason in result.failures:
         typer.secho(f"failed: {name}: {reason}", fg="red", err=True)

@@ -171,8 +171,6 @@ def predict_files(
     output: Path,
     probabilities: bool,
     device: torch.device,
-    *,
-    continue_prediction: bool = False,
 ) -> Failures:
     """Write a mask for every case, on the grid of its image; what goes wrong with one does not stop the others.
 
@@ -184,7 +182,6 @@ def predict_files(
         output: folder for NAME.ending, the ending that of the images (PNG for JPEG and GIF).
         probabilities: also write NAME.npz, with (K, *S) float16 "probabilities".
         device: where the model is.
-        continue_prediction: leave out cases whose files are there; otherwise they are replaced.
 
     Returns:
         Name and reason of every case that failed.
@@ -199,10 +196,7 @@ def predict_files(
         for name, paths in track(cases, "predicting", total=len(cases)):
             case = None
             with _alone(name, failures, output):
-                label = output / f"{name}{_ending(paths[0])}"
-                wanted = [label, _npz(label)] if probabilities else [label]
-                if not (continue_prediction and all(path.exists() for path in wanted)):
-                    case = _read(name, paths, plan, label)
+                case = _read(name, paths, plan, label_of(name, paths[0], output))
             if case:
                 yield case
 
@@ -275,7 +269,7 @@ def _groups(cases: Iterable[_Ready], most: int, patch: Sequence[int]) -> Iterato
 def _write(case: _Ready, prob: Array, probabilities: bool, room: Room | None) -> None:
     """The label last: where it is, the case is done."""
     if probabilities:
-        write_probabilities(_npz(case.label), prob, room)
+        write_probabilities(npz_of(case.label), prob, room)
     write_label(case.label, labels(prob, room) if room else prob.argmax(0), case.original.geometry)
 
 
@@ -289,10 +283,12 @@ def _room(case: _Ready, plan: Plan) -> Iterator[Room | None]:
         yield Room(folder)
 
 
-def _npz(label: Path) -> Path:
-    return label.with_name(label.name.removesuffix(ending_of(label)) + ".npz")
-
-
-def _ending(image: Path) -> str:
+def label_of(name: str, image: Path, output: Path) -> Path:
+    """Where the mask of a case goes."""
     ending = ending_of(image)
-    return ".png" if ending in READ_ONLY else ending
+    return output / f"{name}{'.png' if ending in READ_ONLY else ending}"
+
+
+def npz_of(label: Path) -> Path:
+    """Where the probabilities of a case go, by where its mask does."""
+    return label.with_name(label.name.removesuffix(ending_of(label)) + ".npz")

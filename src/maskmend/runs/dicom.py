@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.dicom import Found, Series, survey
-from ..data.dicom_scan import SERIES, in_order, numbered, store_scan
+from ..data.dicom_scan import SERIES, in_order, store_scan
 from ..data.dicom_seg import write_seg
 from ..data.formats import read_label
 from ..data.layout import read_json_object
@@ -27,14 +27,9 @@ class Scans:
     series: dict[str, Series]
 
 
-def scans_in(root: Path, folder: Path) -> tuple[Scans, Images, Failures]:
-    """Every series of ``root`` as case_001, case_002, … in the order of their paths, written to ``folder`` as NIfTI;
-    and those that are no volume, with the reason.
-
-    Raises InputError as ``survey``.
-    """
-    found = survey(root)
-    named = numbered(found.series)
+def scans_in(found: Found, named: Mapping[str, Series], folder: Path) -> tuple[Scans, Images, Failures]:
+    """Series by the names of their cases, written to ``folder`` as NIfTI; and those that are no volume, with the
+    reason."""
     scans, images, failures = Scans(found, {}), Images(), Failures()
     for name, series in track(named.items(), "Reading DICOM series", total=len(named)):
         path = folder / f"{name}{ENDING}"
