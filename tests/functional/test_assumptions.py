@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from maskmend.functional.assumptions import erased, faint, uncovered
+from maskmend.functional.assumptions import erased, faint, uncovered, unparted
 from maskmend.methods import find, names
 from maskmend.networks import NetworkConfig, build
 from maskmend.types import TrainSet, Trust
@@ -72,3 +72,12 @@ def test_gsd_net_declares_that_the_foreground_is_not_tiny() -> None:
     nodules = masks([[991, 9, 0]])
     assert any("transfer_dice=by_class" in said for said in assumed("gsd_net", nodules, tau=0.001))
     assert not assumed("gsd_net", nodules, tau=0.001, transfer_dice="by_class")
+
+
+def test_losses_that_do_not_fall_into_two_groups_are_said() -> None:
+    one = torch.randn(200, generator=torch.Generator().manual_seed(0))
+    alike, two = torch.full((9,), 0.3), torch.cat((one, one + 8))
+    assert unparted({"liver": two, "duct": torch.empty(0)}) == []
+    for loss in (one, alike):
+        (said,) = unparted({"liver": loss})
+        assert said.startswith("the losses of liver do not fall into two groups")

@@ -49,7 +49,7 @@ class Cases:
         self.trust = torch.full((len(label),), int(Trust.NOISY)) if trust is None else trust
         self.refined, self.written = label.clone(), label.clone()
         self.names, self.shapes = tuple(f"case{i}" for i in range(len(label))), (tuple(label.shape[1:]),) * len(label)
-        self.mine = range(len(label))
+        self.mine, self.classes = range(len(label)), tuple(f"class {k}" for k in range(classes))
 
     def scan(self, batch_size: int = 3) -> Iterator[Batch]:
         for i in torch.tensor(self.mine).split(batch_size):

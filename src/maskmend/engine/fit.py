@@ -206,7 +206,7 @@ class Fit:
         with torch.no_grad(), self._autocast():
             logs = self.method.begin_epoch(at, self.data)
         changed = self.data.commit()
-        said = self.method.saw() if logs else []
+        said = list(self.method.sentences) if logs else []
         for sentence in said:
             self.meter.tell(sentence)
         if logs or changed:

@@ -1,10 +1,17 @@
-"""What methods take for granted, and a training set can be seen to break: a sentence each, before the first step."""
+"""What methods take for granted, and a training set can be seen to break: a sentence each, before the first step, or
+before losses decide."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from ..types import TrainSet, Trust
+from .gmm import apart
+
+CLEAR = 2.0
+"""Standard deviations between the means of two groups of losses, from which they are two (Ashman et al., AJ 1994)."""
 
 
 def shares(train: TrainSet) -> Tensor:
@@ -48,3 +55,13 @@ def faint(train: TrainSet, least: float, instead: str) -> list[str]:
         f"the foreground is {share:.2%} of the pixels, and this loss weighs no class, so that background alone may be "
         f"learnt; set {instead}."
     ] * (0 < share < least)
+
+
+def unparted(losses: Mapping[str, Tensor]) -> list[str]:
+    """Of losses (N,) by what has them, those that do not fall into two groups, of right masks and of wrong ones."""
+    return [
+        f"the losses of {name} do not fall into two groups ({apart(loss):.1f} standard deviations apart, and {CLEAR:g} "
+        "are clear), so they hardly tell wrong masks from right ones; maskmend audit looks at more than losses."
+        for name, loss in losses.items()
+        if len(loss) and apart(loss) < CLEAR
+    ]

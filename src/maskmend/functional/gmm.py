@@ -31,6 +31,13 @@ class Mixture:
         return float((self.mean[1] - self.mean[0]) / self.var.mean().sqrt())
 
 
+def apart(loss: Tensor) -> float:
+    """``Mixture.separation`` of losses (N,); 0 where they are all alike."""
+    if not len(loss) or (span := loss.max() - loss.min()) < NO_RANGE:
+        return 0.0
+    return fit((loss - loss.min()).double() / span, ROUNDS, GAIN).separation
+
+
 def fit(value: Tensor, iterations: int = 10, tolerance: float = 1e-2, floor: float = 5e-4) -> Mixture:
     """A mixture fitted by expectation and maximisation to values (N,) in [0, 1]; the start is a cut at 0.5.
 

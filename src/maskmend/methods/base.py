@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -35,6 +35,8 @@ class Method(nn.Module):
     """Parameters that can be searched for, with their candidates: the value of the smallest criterion wins."""
     maps: tuple[str, ...] = ()
     """Side maps it reads from ``batch.maps``; they are prepared and cached for it."""
+    sentences: Sequence[str] = ()
+    """What ``begin_epoch`` has just found that a person wants to know."""
     searching: bool = False
     """Whether ``step`` shall log the search criterion, as "search"."""
 
@@ -71,10 +73,6 @@ class Method(nn.Module):
         """What the method takes for granted and the training set visibly breaks: a sentence each, of which a person is
         warned before the first step."""
         return uncovered(train) if "clean" in self.supervision else []
-
-    def saw(self) -> list[str]:
-        """What ``begin_epoch`` has just found that a person wants to know: a sentence each."""
-        return []
 
     def finished(self) -> bool:
         """Whether training is over before its last epoch; asked after ``begin_epoch``. It never turns back."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from .. import types
+from ..functional.assumptions import unparted
 from ..functional.gmm import NO_RANGE, fit
 from ..functional.jitter import jitter
 from ..functional.losses import case_ce, ce, masked_mean, one_hot
@@ -59,6 +60,8 @@ class DivideMix(Method):
         for k in range(2):
             self.clean[labelled, k] = clean_probability(loss[labelled, k])
         self.clean[train.trust == Trust.CLEAN] = 1
+        noisy = labelled & (train.trust == Trust.NOISY)
+        self.sentences = unparted({"given masks": loss[noisy].mean(1)})
         return {"clean": (self.clean > self.config.clean).float().mean()}
 
     @property

@@ -53,7 +53,6 @@ class Robust(Method):
     def __init__(self, build: Build, config: Config) -> None:
         super().__init__()
         self.net1, self.net2, self.config = build(), build(), config
-        self.sentences: list[str] = []
         self.side = torch.zeros(0, dtype=torch.int64)  # the network that learns a clean case until the last look, (N,)
         self.offset = torch.zeros(0, 0)  # by how many pixels the mask of a class is too wide, (K, N)
         self.skill: Tensor
@@ -82,10 +81,10 @@ class Robust(Method):
         return sum(at.epoch >= max(1, round(share * at.epochs)) for share in self.config.looks)
 
     def rows(self, batch: Mapping[str, int], trust: Tensor, at: Progress) -> Mapping[str, int]:
-        """Where clean cases judge and no pools are named, all rows are theirs; after each look half as many."""
+        """Where clean cases judge and no pools are named, all rows are theirs until the first look, and half then."""
         if set(batch) != {"any"} or not len(sides(trust)) or not self.config.looks:
             return batch
-        clean = batch["any"] >> self.looked(at)
+        clean = batch["any"] // 2 if self.looked(at) else batch["any"]
         return {"clean": clean, "imperfect": batch["any"] - clean} if clean else batch
 
     def learns(self, batch: Batch, at: Progress, half: int) -> Tensor:
@@ -154,9 +153,6 @@ class Robust(Method):
                 f"{' or too '.join(sides)}, by about {float(pixels.abs().median()):.1f} pixels as trained on."
             )
         return said or ["Images contradict no mask."] * bool(len(self.offset))
-
-    def saw(self) -> list[str]:
-        return self.sentences
 
     def judged(self, train: TrainSet) -> Iterator[tuple[Batch, Tensor]]:
         """Cases, and the probabilities of their classes (B, K, *S): by both networks, of clean cases by the one that

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import types
 from ..errors import InputError
+from ..functional.assumptions import unparted
 from ..functional.doubt import planes
 from ..functional.gmm import GAIN, ROUNDS, small
 from ..functional.losses import dice_by_class, one_hot
@@ -191,14 +192,15 @@ class SelfCleansing(Method):
         first = self.first(at)
         if first is None or at.epoch < first or (at.epoch - first) % self.config.every:
             return {}
-        several = min(8, max(1, PIXELS // max(map(math.prod, train.shapes))))
         drafts = [
             self.look_over(b, train.shapes[int(b.index)]) if b.large else self.look(b.to(self.device))
-            for b in train.scan(several)
+            for b in train.scan(min(8, max(1, PIXELS // max(map(math.prod, train.shapes)))))
         ]
         index = torch.cat([torch.empty(0, dtype=torch.int64), *(d.index for d in drafts)])
-        evidence = torch.cat([torch.empty(0, dtype=torch.float64), *(d.evidence for d in drafts)])
-        keep = self.filter(train.gather(index, evidence), train.trust, first=at.epoch == first)
+        evidence = train.gather(index, torch.cat([torch.empty(0, dtype=torch.float64), *(d.evidence for d in drafts)]))
+        keep = self.filter(evidence, train.trust, first=at.epoch == first)
+        loss, shown = evidence[:, 0], (evidence[:, [0, 4]] > 0).any(1) & (train.trust == Trust.NOISY).unsqueeze(1)
+        self.sentences = unparted({name: loss[shown[:, k], k] for k, name in enumerate(train.classes[1:])})
         for d in drafts:
             given, refined, redrawn = d.given.open(), d.refined.open(), d.redrawn.open()
             for place in d.places:
