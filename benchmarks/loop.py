@@ -1,6 +1,7 @@
 """Audit, review, mend, retrain: what the loop wins back, by the package's own verbs. The tables of docs/results.md.
 
-    python benchmarks/loop.py IMAGES OUT run [WORD...]    # all cells whose names hold the words, finished ones kept
+    python benchmarks/loop.py IMAGES OUT run [WORD...]    # all cells whose names hold the words, as chest/clean/0/two/;
+                                                          # finished ones are kept
     python benchmarks/loop.py IMAGES OUT table [WORD...]
 
 IMAGES is as for ``audit.py``, which spoils the masks in the same ways. A cell is a data set, a noise, a seed and a way
@@ -73,7 +74,7 @@ def cells(words: Sequence[str]) -> Iterator[tuple[str, str, int, str]]:
         for name in TESTS:
             for noise in NOISES:
                 for way in WAYS:
-                    if all(word in f"{name}/{noise}/{seed}/{way}" for word in words):
+                    if all(word in f"{name}/{noise}/{seed}/{way}/" for word in words):
                         yield name, noise, seed, way
 
 
