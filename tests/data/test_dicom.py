@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import unicodedata
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from pydicom.data import get_testdata_file  # noqa: E402
 from tests.dicoms import AXIAL, CORONAL, PATIENT, SAGITTAL, header, make_series  # noqa: E402
 
 from maskmend.data import dicom_scan  # noqa: E402
-from maskmend.data.dicom import is_dicom, survey  # noqa: E402
+from maskmend.data.dicom import Found, is_dicom, survey  # noqa: E402
+from maskmend.data.dicom_names import words_of  # noqa: E402
 from maskmend.data.dicom_scan import geometry_of, in_order, read_scan  # noqa: E402
 from maskmend.data.volumes import simple_itk  # noqa: E402
 from maskmend.errors import InputError  # noqa: E402
@@ -243,6 +246,56 @@ def test_paths_do_not_tell_the_patient(tmp_path: Path) -> None:
     assert [Path(each).parent.name for each in told] == ["(no. 1 by name)", "A", "(no. 3 by name)"]
     assert found.said(ValueError(f"strange {PATIENT.upper()}")) == "ValueError"
     assert found.said(ValueError("strange")) == "strange"
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("Li_Wu_2", "Li^Wu"),
+        (unicodedata.normalize("NFD", "Müller"), "Müller^Hans"),
+        ("MUELLER-H", "Müller^Hans"),
+        ("muller", "Müller^Hans"),
+        ("Musterfrau, Erika", "Erika_Musterfrau"),
+        ("王小東", "Wang^XiaoDong=王^小東"),
+        ("Oconnor", "O'Connor^Sean"),
+        ("1970-01-01", "Lee^A"),
+        ("01.01.1970", "Lee^A"),
+        ("pid 47 11", "Lee^A"),
+    ],
+)
+def test_a_patient_is_known_in_other_spellings(folder: str, name: str) -> None:
+    told = Found(Path("a"), (), (), words_of(of_patient(name)))
+    assert told.secret(folder)
+    assert str(told.told(Path("a"))) == "a"
+    assert replace(told, root=Path("b") / folder).place == str(Path("b/…"))
+
+
+def test_words_that_only_hold_a_short_name_are_told() -> None:
+    told = Found(Path("a"), (), (), words_of(of_patient("Lee^Li^van der")))
+    assert told.secret("lee 2")
+    assert not any(map(told.secret, ("spleen", "liver", "bladder", "advanced", "CT/IM0001.dcm")))
+
+
+def of_patient(name: str) -> Any:
+    made = header("CT", "1.2.840.10008.5.1.4.1.1.2")
+    made.PatientName = name
+    return made
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"PixelSpacing": [0, 0.7]},
+        {"PixelSpacing": [-0.8, 0.7]},
+        {"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]},
+        {"ImageOrientationPatient": [1, 0, 0, 0.5, 1, 0]},
+        {"ImageOrientationPatient": [2, 0, 0, 0, 2, 0]},
+    ],
+)
+def test_a_place_that_is_none(tmp_path: Path, change: dict[str, Any]) -> None:
+    make_series(tmp_path, VALUES[:1])
+    changed(tmp_path / "IM0000.dcm", **change)
+    refused(tmp_path, r"IM0000\.dcm does not say where its pixels lie")
 
 
 def test_a_single_slice_is_as_thick_as_its_header_says(tmp_path: Path) -> None:

@@ -16,7 +16,17 @@ pydicom = pytest.importorskip("pydicom", reason="DICOM needs pydicom and highdic
 hd = pytest.importorskip("highdicom", reason="DICOM needs pydicom and highdicom: pip install 'maskmend[dicom]'")
 
 from pydicom.data import get_testdata_file  # noqa: E402
-from tests.dicoms import AXIAL, CORONAL, SAGITTAL, Scan, circle, make_rtstruct, make_seg, make_series  # noqa: E402
+from tests.dicoms import (  # noqa: E402
+    AXIAL,
+    CORONAL,
+    PATIENT,
+    SAGITTAL,
+    Scan,
+    circle,
+    make_rtstruct,
+    make_seg,
+    make_series,
+)
 
 from maskmend.data.dicom import survey  # noqa: E402
 from maskmend.data.dicom_masks import masks_of, series_of  # noqa: E402
@@ -48,7 +58,7 @@ def series(root: Path, axes: Sequence[float] = AXIAL, spacing: tuple[float, floa
 def refused(root: Path, words: str) -> None:
     with pytest.raises(InputError, match=words) as raised:
         read(root)
-    assert not re.search(r"\d+(\.\d+){5,}", str(raised.value)), "no UID is told"
+    assert not re.search(r"(?i)musterfrau|\d+(\.\d+){5,}", str(raised.value)), "no patient and no UID is told"
 
 
 # --- DICOM-SEG --------------------------------------------------------------------------------------------------------
@@ -197,6 +207,43 @@ def test_contours_off_the_planes(tmp_path: Path) -> None:
     tilted[:, 2] += np.linspace(-2, 2, len(tilted))
     make_rtstruct(tmp_path / "rt.dcm", scan, {"liver": [tilted]})
     refused(tmp_path, r"a contour lies .* mm off the nearest slice")
+
+
+def test_a_contour_beside_the_scan(tmp_path: Path) -> None:
+    scan = series(tmp_path)
+    drawn = scan.points(circle((10, 12), 4, (0.8, 0.7)), 3)
+    make_rtstruct(tmp_path / "rt.dcm", scan, {"liver": [drawn + np.array([13, 0, 0])]})
+    assert read(tmp_path)["liver"][3].any(), "one that is cut by the edge has its part within"
+    make_rtstruct(tmp_path / "rt.dcm", scan, {"liver": [drawn + np.array([300, 0, 0])]})
+    refused(tmp_path, "a contour lies beyond the scan")
+
+
+def test_a_contour_that_is_there_twice_counts_once(tmp_path: Path) -> None:
+    scan = series(tmp_path)
+    drawn = scan.points(circle((10, 12), 4, (0.8, 0.7)), 3)
+    make_rtstruct(tmp_path / "rt.dcm", scan, {"once": [drawn], "twice": [drawn, drawn]})
+    found = read(tmp_path)
+    assert found["twice"].any()
+    np.testing.assert_array_equal(found["once"], found["twice"])
+
+
+def test_a_structure_named_like_the_patient_is_not_told(tmp_path: Path) -> None:
+    scan = series(tmp_path)
+    make_rtstruct(tmp_path / "rt.dcm", scan, {PATIENT: [scan.points(circle((10, 12), 4, (0.8, 0.7)), 3.5)]})
+    refused(tmp_path, r"rt\.dcm, structure no\. 1: a contour lies")
+
+
+def test_a_segmentation_without_decoder(tmp_path: Path) -> None:
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import HTJ2KLossless
+
+    make_seg(tmp_path / "seg.dcm", series(tmp_path), {"liver": MASK})
+    seg = pydicom.dcmread(tmp_path / "seg.dcm")
+    seg.file_meta.TransferSyntaxUID = HTJ2KLossless
+    seg.PixelData = encapsulate([b"\xff\x4f\xff\x51"] * len(seg.PerFrameFunctionalGroupsSequence))
+    seg["PixelData"].VR = "OB"
+    seg.save_as(tmp_path / "seg.dcm")
+    refused(tmp_path, r"seg\.dcm is compressed as High-Throughput JPEG 2000.*decompress it")
 
 
 def test_points_mark_no_region(tmp_path: Path) -> None:

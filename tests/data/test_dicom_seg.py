@@ -144,3 +144,22 @@ def test_a_poor_header_will_do(tmp_path: Path) -> None:
     series = in_order(found.series[0], found)
     write_seg(tmp_path / "a.dcm", Picture(LABEL, read_scan(series, found).geometry), NAMES, series, found, drawn=True)
     assert len(pydicom.dcmread(tmp_path / "a.dcm").SegmentSequence) == 2
+
+
+@pytest.mark.parametrize("letters", ["ISO_IR 100", None])
+def test_classes_and_patients_in_other_letters(tmp_path: Path, letters: str | None) -> None:
+    scan = make_series(tmp_path / "ct", np.zeros(SHAPE, int))
+    patient = "Müller^Jörg" if letters else PATIENT
+    for path in scan.folder.iterdir():
+        read = pydicom.dcmread(path)
+        if letters:
+            read.SpecificCharacterSet = letters
+        read.PatientName = patient
+        read.save_as(path)
+    found = survey(tmp_path)
+    series = in_order(found.series[0], found)
+    label, names = Picture(LABEL, read_scan(series, found).geometry), {"background": 0, "Läsion": 1, "肝": 2}
+    write_seg(tmp_path / "a.dcm", label, names, series, found, drawn=True)
+    read = pydicom.dcmread(tmp_path / "a.dcm")
+    assert [segment.SegmentLabel for segment in read.SegmentSequence] == ["Läsion", "肝"]
+    assert read.PatientName == patient

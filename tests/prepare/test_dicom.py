@@ -95,6 +95,33 @@ def test_one_structure_drawn_twice(tmp_path: Path) -> None:
     refused(tmp_path, r"\(no\. 1 by name\)/seg\.dcm and .*again\.dcm both draw Liver on one series; keep one")
 
 
+def test_a_name_twice_in_one_file_and_the_name_of_the_rest(tmp_path: Path) -> None:
+    scan = patient(tmp_path / "hospital", 1, {"lesion": ORGAN, "Lesion": LESION})
+    refused(tmp_path, r"seg\.dcm draws Lesion twice on one series; join the two")
+    make_seg(tmp_path / "hospital" / "MUSTERFRAU_1" / "seg.dcm", scan, {"Background": ~ORGAN, "liver": ORGAN})
+    refused(tmp_path, r"seg\.dcm: a structure is named Background, .*; rename it, or choose structures")
+    made = prepare(tmp_path / "hospital", tmp_path / "out", structures=("liver",))
+    assert made.labels == {"background": 0, "liver": 1}
+
+
+def test_structures_that_are_not_wanted_are_not_looked_at(tmp_path: Path) -> None:
+    scan = patient(tmp_path / "hospital", 1, {"liver": ORGAN})
+    off = scan.points(circle((10, 10), 4, scan.spacing_mm[1:]), 2.5)
+    make_rtstruct(tmp_path / "hospital" / "rt.dcm", scan, {"Musterfrau plan": [off]})
+    refused(tmp_path, r"rt\.dcm, structure no\. 1: a contour lies 1\.5 mm off")
+    made = prepare(tmp_path / "hospital", tmp_path / "out", structures=("liver",))
+    assert made.labels == {"background": 0, "liver": 1}
+
+
+def test_a_folder_named_like_the_patient_is_not_told(tmp_path: Path) -> None:
+    patient(tmp_path / "hospital", 1)
+    root = tmp_path / "hospital" / "MUSTERFRAU_1"
+    (root / "seg.dcm").unlink()
+    with pytest.raises(InputError, match=r"hospital/… holds 1 DICOM series") as raised:
+        prepare(root, tmp_path / "out")
+    assert "musterfrau" not in str(raised.value).casefold()
+
+
 def test_structures_are_chosen_and_ordered(tmp_path: Path) -> None:
     patient(tmp_path / "hospital", 1, {"Body": ORGAN | True, "Liver": ORGAN, "lesion": LESION})
     with pytest.warns(UserWarning, match="overlap"):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,14 +21,13 @@ from ..errors import InputError
 from ..progress import track
 from .clutter import meant
 from .dicom_frames import GROUPS, PLACE, Frame, frames_of
+from .dicom_names import NAMING, tells, words_of
 from .formats import ENDINGS, READ_ONLY, first_line
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """DICOM-SEG: segments as frames of their own, and label maps."""
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 CAPTURES, RADIOTHERAPY = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.481."
-NAMING = ("PatientName", "PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber")
-UID = re.compile(r"\d+(\.\d+){4,}")
 REFERENCES = ("ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence")
 KINDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality")
 TAGS = (*NAMING, *PLACE, *GROUPS, *REFERENCES, *KINDS, "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames")
@@ -71,24 +69,44 @@ class Found:
     drawings: tuple[Drawing, ...]
     secrets: frozenset[str]
 
+    @property
+    def place(self) -> str:
+        """The root as it stands in a sentence."""
+        return self.told(self.root)
+
     def told(self, path: Path) -> str:
-        """A path as it stands in a sentence: a part that names a patient, or is a UID, is told by its number."""
+        """The root, or a path in it, as it stands in a sentence. A part that names a patient, or is a UID, is told by
+        its number; of the root, not at all."""
+        words = ["…" if self.secret(part) else part for part in self.root.parts]
         place = self.root
-        words = []
         for part in path.relative_to(self.root).parts:
             number = [*meant(place)].index(place / part) + 1 if self.secret(part) else 0
             words.append(f"(no. {number} by name)" if number else part)
             place = place / part
-        return str(self.root.joinpath(*words))
+        return str(Path(*words))
 
     def secret(self, text: str) -> bool:
         """Whether a text names a patient, or holds a UID."""
-        return UID.search(text) is not None or any(word in text.casefold() for word in self.secrets)
+        return tells(text, self.secrets)
+
+    def refusal(self, path: Path, error: BaseException, syntax: Any = None) -> InputError:
+        """Of a file that a library cannot read, perhaps for its transfer syntax."""
+        if compressed(syntax):
+            return InputError(
+                f"{self.told(path)} is compressed as {syntax.name}, which no decoder here undoes; decompress it first, "
+                "as by gdcmconv --raw."
+            )
+        return InputError(f"{self.told(path)} cannot be read ({self.said(error)}); replace it by a whole copy.")
 
     def said(self, error: BaseException) -> str:
         """What a library said, or its kind of error where that tells of a patient."""
         text = first_line(error)
         return type(error).__name__ if self.secret(text) else text
+
+
+def compressed(syntax: Any) -> bool:
+    """Of a transfer syntax, or of what stands in its place."""
+    return syntax is not None and bool(syntax.is_transfer_syntax) and bool(syntax.is_compressed)
 
 
 def pydicom() -> Any:
@@ -139,15 +157,14 @@ def survey(root: Path) -> Found:
             broken.append((path, error))
     found = Found(root, (), (), frozenset(word for _, header in headers for word in header.words))
     if broken:
-        path, why = broken[0]
-        raise InputError(f"{found.told(path)} cannot be read ({found.said(why)}); replace it by a whole copy.")
+        raise found.refusal(*broken[0])
     with quiet():
         found, others = _sorted(found, headers)
     if others:
         said = ", ".join(f"{count} {why}" for why, count in others.items())
-        warnings.warn(f"{root}: DICOM files that are left out: {said}.", stacklevel=2)
+        warnings.warn(f"{found.place}: DICOM files that are left out: {said}.", stacklevel=2)
     if not found.series:
-        raise InputError(f"{root} holds no DICOM scan with a place in space; name a folder that holds series.")
+        raise InputError(f"{found.place} holds no DICOM scan with a place in space; name a folder that holds series.")
     return found
 
 
@@ -164,8 +181,11 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _marked(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM" or _forced(path)
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM" or _forced(path)
+    except OSError:  # the survey tells of it
+        return True
 
 
 def _forced(path: Path) -> bool:
@@ -178,18 +198,10 @@ def _header(path: Path) -> Any:
     with quiet():
         header = pydicom().dcmread(path, stop_before_pixels=True, specific_tags=[*TAGS], force=_forced(path))
         header.kind = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
-        header.words = frozenset(_naming(header))
+        header.words = words_of(header)
     if not header.kind:
         raise ValueError("it does not say what it is")
     return header
-
-
-def _naming(header: Any) -> Iterator[str]:
-    """Words of a header that name the patient, in small letters."""
-    for tag in NAMING:
-        for word in re.split(r"[\^=\s\\,;'\[\]]+", str(header.get(tag) or "").casefold()):
-            if len(word) > 2:
-                yield word
 
 
 def _sorted(found: Found, headers: Sequence[tuple[Path, Any]]) -> tuple[Found, Counter[str]]:
@@ -210,9 +222,7 @@ def _sorted(found: Found, headers: Sequence[tuple[Path, Any]]) -> tuple[Found, C
         except InputError:
             raise
         except Exception as error:  # what no header should say
-            raise InputError(
-                f"{found.told(path)} cannot be read ({found.said(error)}); replace it by a whole copy."
-            ) from None
+            raise found.refusal(path, error) from None
     series = tuple(
         Series(uid, str(about[uid].get("Modality", "")), str(about[uid].get("FrameOfReferenceUID", "")),
                _hashed(str(about[uid].get("PatientID") or uid)), tuple(each))

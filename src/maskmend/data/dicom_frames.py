@@ -32,7 +32,8 @@ class Frame:
 
 
 def frames_of(path: Path, header: Any) -> list[Frame]:
-    """The slices of one file, by its header. Raises AttributeError and others where it lacks something."""
+    """The slices of one file, by its header. Raises AttributeError and others where it lacks something, and ValueError
+    for what is no place: an endless number, no step, directions that are not upright and of length 1."""
     uid, shape = str(header.SOPInstanceUID), (int(header.Rows), int(header.Columns))
     if GROUPS[1] not in header:
         return [_frame(path, 0, uid, shape, (header,))]
@@ -63,6 +64,11 @@ def _frame(path: Path, place: int, uid: str, shape: tuple[int, int], groups: Seq
     corner = told("ImagePositionPatient", 3, "PlanePositionSequence")
     axes = told("ImageOrientationPatient", 6, "PlaneOrientationSequence")
     spacing = told("PixelSpacing", 2, "PixelMeasuresSequence")
+    turns = np.reshape(axes, (2, 3))
+    if not (
+        np.isfinite([*corner, *apart]).all() and min(spacing) > 0 and np.allclose(turns @ turns.T, np.eye(2), atol=0.01)
+    ):
+        raise ValueError("it does not say where it lies")
     return Frame(path, place, uid, corner, axes, spacing, shape, abs(apart[0]) or 1.0)
 
 

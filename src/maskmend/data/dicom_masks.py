@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,11 @@ def series_of(drawing: Drawing, found: Found) -> Series:
         named = [series for series in found.series if series.space == drawing.space]
     if not named:
         raise InputError(
-            f"{told} is drawn on a series that is not in {found.root}, or is no scan; put that series there, or take "
+            f"{told} is drawn on a series that is not in {found.place}, or is no scan; put that series there, or take "
             "the file out."
         )
     if len(named) > 1:
-        raise InputError(f"{told} is drawn on {len(named)} series of {found.root}; leave the one that it fits.")
+        raise InputError(f"{told} is drawn on {len(named)} series of {found.place}; leave the one that it fits.")
     missing = drawing.images - {frame.uid for frame in named[0].frames}
     if missing:
         raise InputError(
@@ -46,45 +47,50 @@ def series_of(drawing: Drawing, found: Found) -> Series:
     return named[0]
 
 
-def masks_of(drawing: Drawing, scan: Picture, found: Found) -> Iterator[Mask]:
+def masks_of(drawing: Drawing, scan: Picture, found: Found, wanted: Collection[str] = ()) -> Iterator[Mask]:
     """The structures of a file, in its own order, on the grid of its scan (D, H, W), one in memory at a time.
 
-    Raises InputError where it is damaged, or lies elsewhere.
+    ``wanted``: names in small letters; then the others are not looked at.
+    Raises InputError where it is damaged, lies elsewhere, or a structure has no name.
     """
     masks: Iterator[Mask] | None = None
+    header: Any = None
     while True:
         try:
             with quiet():  # never while the caller works
                 if masks is None:
                     header = pydicom().dcmread(drawing.path, force=True)
-                    masks = (_contours if drawing.contours else _segments)(header, scan, found.told(drawing.path))
+                    masks = (_contours if drawing.contours else _segments)(header, scan, found, drawing.path, wanted)
                 mask = next(masks, None)
         except (InputError, MemoryError):
             raise
         except Exception as error:  # a damaged file may raise anything
-            raise InputError(
-                f"{found.told(drawing.path)} cannot be read ({found.said(error)}); replace it by a whole copy."
-            ) from None
+            syntax = header and header.file_meta.get("TransferSyntaxUID")
+            raise found.refusal(drawing.path, error, syntax) from None
         if mask is None:
             return
         yield mask
 
 
-def _named(text: Any, number: int, told: str) -> str:
+def _named(text: Any, number: int, told: str, wanted: Collection[str]) -> str:
+    """Its name; "" where it is not wanted."""
     name = " ".join(str(text or "").split())
+    if wanted and name.casefold() not in wanted:
+        return ""
     if not name:
-        raise InputError(f"{told}: its structure no. {number} has no name; name it.")
+        raise InputError(f"{told}: its structure no. {number} has no name; name it, or choose structures.")
     return name
 
 
 # --- DICOM-SEG --------------------------------------------------------------------------------------------------------
 
 
-def _segments(header: Any, scan: Picture, told: str) -> Iterator[Mask]:
+def _segments(header: Any, scan: Picture, found: Found, path: Path, wanted: Collection[str]) -> Iterator[Mask]:
     """Segments from frames. Of a label map (Supplement 243) a frame holds the numbers of segments."""
+    told = found.told(path)
     try:
-        frames = frames_of(header.filename, header)
-    except AttributeError:
+        frames = frames_of(path, header)
+    except (AttributeError, ValueError):
         raise InputError(f"{told} does not say where its frames lie; get it anew.") from None
     shared = [*header.get(GROUPS[0], [])]
     owners = [_owner(group, *shared) for group in header.PerFrameFunctionalGroupsSequence]
@@ -94,7 +100,8 @@ def _segments(header: Any, scan: Picture, told: str) -> Iterator[Mask]:
     image: Any = library("highdicom").Image.from_dataset(header, copy=False)
     for segment in header.SegmentSequence:
         number = int(segment.SegmentNumber)
-        if number == 0:  # the background of a label map
+        name = number and _named(segment.get("SegmentLabel"), number, told, wanted)
+        if not name:  # not wanted, or 0: the background of a label map
             continue
         mask = np.zeros(scan.array.shape, bool)
         own = [place for place, owner in enumerate(owners) if owner in (number, None)]
@@ -104,7 +111,7 @@ def _segments(header: Any, scan: Picture, told: str) -> Iterator[Mask]:
             height, width = values.shape
             inside = values == number if owners[place] is None else values >= least
             mask[index, row : row + height, column : column + width] |= inside
-        yield _named(segment.get("SegmentLabel"), number, told), mask
+        yield name, mask
 
 
 def _owner(*groups: Any) -> int | None:
@@ -134,8 +141,9 @@ def _lies_at(frame: Frame, scan: Picture, told: str) -> tuple[int, int, int]:
 # --- RTSTRUCT ---------------------------------------------------------------------------------------------------------
 
 
-def _contours(header: Any, scan: Picture, told: str) -> Iterator[Mask]:
+def _contours(header: Any, scan: Picture, found: Found, path: Path, wanted: Collection[str]) -> Iterator[Mask]:
     """Structures from closed planar contours; one with points or open lines alone marks no region, and is left out."""
+    told = found.told(path)
     names = {int(roi.ROINumber): roi.get("ROIName") for roi in header.StructureSetROISequence}
     for drawn in header.get("ROIContourSequence", []):
         closed = [
@@ -143,23 +151,24 @@ def _contours(header: Any, scan: Picture, told: str) -> Iterator[Mask]:
             for item in drawn.get("ContourSequence", [])
             if str(item.ContourGeometricType).startswith("CLOSED")
         ]
-        if closed:
-            number = int(drawn.ReferencedROINumber)
-            name = _named(names.get(number), number, told)
-            yield name, filled(closed, scan, f"{told}, {name}")
+        number = int(drawn.ReferencedROINumber)
+        if closed and (name := _named(names.get(number), number, told, wanted)):
+            which = f"structure no. {number}" if found.secret(name) else name
+            yield name, filled(closed, scan, f"{told}, {which}")
 
 
 def filled(contours: Sequence[Array], scan: Picture, told: str) -> Array:
     """(D, H, W) bool: the voxels whose centre lies within an odd number of contours, each (N, 3) mm on one slice.
 
-    So a contour within another is a hole, as is what a contour leaves out that runs in and back again (a keyhole).
-    Raises InputError for a contour that does not lie on a slice, or leaves the scan.
+    So a contour within another is a hole, as is what a contour leaves out that runs in and back again (a keyhole). One
+    that is there twice counts once.
+    Raises InputError for a contour that does not lie on a slice, or lies beyond the scan.
     """
     from skimage.draw import polygon
 
     to_index = np.linalg.inv(scan.geometry.affine)
     mask = np.zeros(scan.array.shape, bool)
-    for points in contours:
+    for points in {each.tobytes(): each for each in contours}.values():
         columns, rows, slices = (points @ to_index[:3, :3].T + to_index[:3, 3]).T
         place = round(float(slices.mean()))
         off = float(np.abs(slices - place).max())
@@ -169,7 +178,11 @@ def filled(contours: Sequence[Array], scan: Picture, told: str) -> Array:
                 f"{told}: a contour lies {off * step:.3g} mm off the nearest slice, and slices are {step:.3g} mm "
                 "apart; draw it on the slices, or export it as DICOM-SEG."
             )
-        if not 0 <= place < len(mask):
+        apart = [
+            max(each.min() - length + 1, -each.max())
+            for each, length in zip((rows, columns), mask[0].shape, strict=True)
+        ]
+        if not 0 <= place < len(mask) or max(apart) > HALF:
             raise InputError(f"{told}: a contour lies beyond the scan; put the missing slices back.")
         inside = polygon(rows, columns, mask.shape[1:])  # type: ignore[no-untyped-call]
         mask[place][inside] ^= True

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from .align import TOLERANCE
-from .dicom import Found, Series, library, pydicom, quiet
+from .dicom import Found, Series, compressed, library, pydicom, quiet
 from .dicom_frames import GROUPS, Frame, placed_at
 from .formats import write_image
 from .geometry import Array, Geometry, Picture
@@ -140,14 +140,7 @@ def _values(path: Path, frames: Sequence[Frame], found: Found) -> list[Array]:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # a damaged file may raise anything
-        if _compressed(syntax):
-            raise InputError(
-                f"{found.told(path)} is compressed as {syntax.name}, which no decoder here undoes; decompress it "
-                "first, as by gdcmconv --raw."
-            ) from None
-        raise InputError(
-            f"{found.told(path)} cannot be read ({found.said(error)}); replace it by a whole copy."
-        ) from None
+        raise found.refusal(path, error, syntax) from None
     return [_narrow(np.asarray(values)) for values in read]
 
 
@@ -156,16 +149,11 @@ def _rescaled(header: Any, path: Path) -> Array:
     try:
         array: Array = library("pydicom.pixels").apply_modality_lut(header.pixel_array, header)
     except (RuntimeError, NotImplementedError, AttributeError):
-        if not _compressed(header.file_meta.TransferSyntaxUID):
+        if not compressed(header.file_meta.TransferSyntaxUID):
             raise
         sitk = simple_itk()
         array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
     return array.reshape(array.shape[-2:])
-
-
-def _compressed(syntax: Any) -> bool:
-    """Of a transfer syntax, or of what stands in its place."""
-    return syntax is not None and bool(syntax.is_transfer_syntax) and bool(syntax.is_compressed)
 
 
 def _narrow(values: Array) -> Array:

@@ -91,6 +91,8 @@ def _sources(series: Series) -> tuple[list[Any], Array]:
         for word in EXPECTED:
             if word not in header:
                 setattr(header, word, "")
+        header.decode()
+        header.SpecificCharacterSet = "ISO_IR 192"  # the names of classes may need other letters than the patient's
         sources.append(header)
     places = {(frame.path, frame.frame): place for place, frame in enumerate(series.frames)}
     order = [places[path, number] for path in paths for number in sorted(n for p, n in places if p == path)]

@@ -49,7 +49,13 @@ class _Structures:
         key = name.casefold()
         if self.wanted and key not in self.wanted:
             return
-        if (other := self.masks.get((case, key))) is not None:
+        if key == "background":
+            raise InputError(
+                f"{told}: a structure is named {name}, as what is outside of all; rename it, or choose structures."
+            )
+        if other := self.masks.get((case, key)):
+            if other[1] == told:
+                raise InputError(f"{told} draws {name} twice on one series; join the two, or give them two names.")
             raise InputError(f"{told} and {other[1]} both draw {name} on one series; keep one of them.")
         path = self.folder / f"{case}_{len(self.masks)}.npy"
         path.parent.mkdir(exist_ok=True)
@@ -94,46 +100,46 @@ def read(root: Path, scratch: Path, structures: Sequence[str] = ()) -> Source:
         scan = store_scan(case.series, found, scratch / "images" / f"{case.name}.nii.gz")
         for drawing in case.drawings:
             told = found.told(drawing.path)
-            for name, mask in masks_of(drawing, scan, found):
+            for name, mask in masks_of(drawing, scan, found, drawn.wanted):
                 if not structures and found.secret(name):
                     raise InputError(f"{told}: a structure is named like the patient; rename it, or choose structures.")
                 drawn.add(case.name, name, mask, scan.geometry.voxel_ml or 1.0, told)
         places[case.name] = scan.geometry
     if lacking := [name for key, name in drawn.wanted.items() if key not in drawn.names]:
-        raise InputError(f"{root}: no mask is of {lacking[0]}; correct the name, or leave it out.")
+        raise InputError(f"{found.place}: no mask is of {lacking[0]}; correct the name, or leave it out.")
     if not drawn.names:
-        raise InputError(f"{root}: the masks hold no region; draw closed contours or segments.")
+        raise InputError(f"{found.place}: the masks hold no region; draw closed contours or segments.")
     pairs = []
     for case in cases:
         image, label = (scratch / kind / f"{case.name}.nii.gz" for kind in ("images", "labels"))
         label.parent.mkdir(exist_ok=True)
         write_label(label, drawn.label(case), places[case.name])
         pairs.append(Pair(case.name, (image,), label))
-    _warn_of_overlaps(root, drawn.overlaps)
+    _warn_of_overlaps(found.place, drawn.overlaps)
     labels = {"background": 0} | {drawn.names[key]: value for key, value in drawn.values().items()}
     about = {SERIES: {case.name: case.series.key for case in cases}}
     patients = _patients(cases)
-    return Source(tuple(pairs), (), (_modality(cases, root),), labels, about=about, patients=patients)
+    return Source(tuple(pairs), (), (_modality(cases, found.place),), labels, about=about, patients=patients)
 
 
 def _cases(found: Found) -> list[_Case]:
     """The series that masks are drawn on, checked and in order of their slices."""
     if not found.drawings:
         raise InputError(
-            f"{found.root} holds {len(found.series)} DICOM series and no DICOM-SEG or RTSTRUCT; put the masks there."
+            f"{found.place} holds {len(found.series)} DICOM series and no DICOM-SEG or RTSTRUCT; put the masks there."
         )
     drawn: dict[str, list[Drawing]] = {}
     for drawing in found.drawings:
         drawn.setdefault(series_of(drawing, found).uid, []).append(drawing)
     if left := len(found.series) - len(drawn):
-        warnings.warn(f"{found.root}: {left} DICOM series have no mask and are left out.", stacklevel=4)
+        warnings.warn(f"{found.place}: {left} DICOM series have no mask and are left out.", stacklevel=4)
     with_masks = [series for series in found.series if series.uid in drawn]
     return [
         _Case(name, in_order(series, found), tuple(drawn[series.uid])) for name, series in numbered(with_masks).items()
     ]
 
 
-def _modality(cases: Sequence[_Case], root: Path) -> str:
+def _modality(cases: Sequence[_Case], root: str) -> str:
     """Of all cases. Raises InputError where they differ."""
     kinds = Counter(case.series.modality or "image" for case in cases)
     if len(kinds) > 1:
@@ -148,7 +154,7 @@ def _patients(cases: Sequence[_Case]) -> dict[str, str]:
     return {case.name: f"patient_{order[case.series.patient]}" for case in cases} if several else {}
 
 
-def _warn_of_overlaps(root: Path, overlaps: set[tuple[str, str]]) -> None:
+def _warn_of_overlaps(root: str, overlaps: set[tuple[str, str]]) -> None:
     if overlaps:
         said = ", ".join(f"{over} over {under}" for over, under in sorted(overlaps))
         warnings.warn(f"{root}: structures overlap; the smaller in all cases wins: {said}.", stacklevel=4)
