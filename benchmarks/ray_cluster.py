@@ -16,9 +16,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from maskmend.verbs.bench import bench
 
@@ -28,8 +30,8 @@ TIMED = "cost"
 
 
 @contextmanager
-def cluster() -> Iterator[None]:
-    """Two nodes of one core each, which ``ray.init`` of this process finds."""
+def cluster() -> Iterator[Any]:
+    """Two nodes of one core each, which ``ray.init`` of this process finds; Ray's own object for them."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -39,7 +41,7 @@ def cluster() -> Iterator[None]:
     try:
         found.add_node(num_cpus=1)
         os.environ["RAY_ADDRESS"] = found.address
-        yield
+        yield found
     finally:
         ray.shutdown()
         found.shutdown()
@@ -54,11 +56,12 @@ def differing(one: Path, other: Path) -> list[str]:
     return [path.name for path, twin in pairs if not twin.exists() or path.read_bytes() != twin.read_bytes()]
 
 
-def kill_a_worker(out: Path, killed: list[int], after_s: float = 0.0) -> None:
-    """Wait until a worker is in the middle of a run, and kill it; its process goes into ``killed``."""
+def kill_a_worker(begun: Callable[[], Iterable[Path]], killed: list[int], after_s: float = 0.0) -> None:
+    """Wait until a worker is in the middle of a task, one of whose files is ``begun``, and kill it; its process goes
+    into ``killed``."""
     time.sleep(after_s)
     while not killed:
-        for path in out.glob("runs/*/last.ckpt"):
+        for path in begun():
             if not (path.parent / "done.json").exists() and (pids := _holders(path.parent / "log.txt")):
                 os.kill(pids[0], signal.SIGKILL)
                 killed.append(pids[0])
@@ -86,7 +89,7 @@ def main() -> int:
     parser.add_argument("--kill-after", type=float, default=0.0, metavar="SECONDS")
     asked = parser.parse_args()
     killed: list[int] = []
-    watched = (asked.out.resolve(), killed, asked.kill_after)
+    watched = (partial(asked.out.resolve().glob, "runs/*/last.ckpt"), killed, asked.kill_after)
     threading.Thread(target=kill_a_worker, args=watched, daemon=True).start()
     with cluster():
         found = bench(asked.plan, asked.out, engine="ray", device="cpu")

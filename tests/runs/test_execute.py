@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -140,7 +142,7 @@ def test_an_engine_that_there_is_not() -> None:
             module._threads("ray", None, {"num_cpus": cores})
 
 
-def test_ray_has_as_many_tasks_as_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_has_as_many_tasks_as_jobs_until_it_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for Ray: tasks are run when they are waited for."""
     asked: dict[str, Any] = {}
     most = 0
@@ -149,12 +151,14 @@ def test_ray_has_as_many_tasks_as_jobs(tmp_path: Path, monkeypatch: pytest.Monke
         asked.update(options)
         return lambda work: SimpleNamespace(remote=lambda task: SimpleNamespace(work=lambda: work(task)).work)
 
-    def wait(tasks: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+    def wait(tasks: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
         nonlocal most
         most = max(most, len(tasks))
         return tasks[-1:], tasks[:-1]
 
+    head = socket.create_server(("127.0.0.1", 0))
     ray = SimpleNamespace(init=lambda **more: None, remote=remote, wait=wait, get=lambda task: task())
+    ray.get_runtime_context = partial(SimpleNamespace, gcs_address=f"127.0.0.1:{head.getsockname()[1]}")
     monkeypatch.setitem(sys.modules, "ray", ray)
     check_engine("ray")
     tasks = pretended(tmp_path, "a", "full", "b", "c")
@@ -162,6 +166,9 @@ def test_ray_has_as_many_tasks_as_jobs(tmp_path: Path, monkeypatch: pytest.Monke
     assert crashed == {"full": "the disk is full; free some."}
     assert (most, asked["num_gpus"], asked["num_cpus"]) == (2, 1, 4)
     assert [task.done()["threads"] for task in tasks if task.done()] == [4, 4, 4]
+    head.close()
+    with pytest.raises(InputError, match=r"127.0.0.1:\d+ went away .*the same command goes on with what is missing"):
+        execute(tasks, "ray")
 
 
 def test_slurm_gets_one_array_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

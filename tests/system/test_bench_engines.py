@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_ray_cluster_gives_the_same_table_though_a_worker_is_killed(local: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", minversion="2.40")
     plan, out, killed = plan_at(tmp_path, **PLAN), tmp_path / "out", list[int]()
-    watcher = threading.Thread(target=kill_a_worker, args=(out, killed), daemon=True)
+    begun = partial(out.glob, "runs/*/last.ckpt")
+    watcher = threading.Thread(target=kill_a_worker, args=(begun, killed), daemon=True)
     watcher.start()
     with cluster():
         found = bench(plan, out, engine="ray", device="cpu")

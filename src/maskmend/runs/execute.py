@@ -15,6 +15,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from socket import create_connection
 from threading import Thread
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -54,6 +55,8 @@ Ended = tuple[Task, str | None]
 """A task, and why it ended without a word of its own: None if it came to its end."""
 POLL_S = 5.0
 """Between two looks at the jobs of a cluster."""
+PATIENCE_S = 10.0
+"""With a cluster's head that does not answer."""
 RETRIES = 3
 """How often Ray begins a task again whose worker died."""
 
@@ -248,10 +251,13 @@ def _ray(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) ->
     """A remote call a task, on the cluster that Ray finds (RAY_ADDRESS), or on one of its own on this machine.
 
     ``options`` are those of ``ray.remote``. A task whose worker dies is begun again elsewhere by Ray, and goes on from
-    the task's last checkpoint.
+    the task's last checkpoint. A cluster that goes away is an InputError, before Ray ends this very process.
     """
     ray: Any = import_module("ray")
-    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    try:
+        ray.init(ignore_reinit_error=True, log_to_driver=False)
+    except ConnectionError as error:
+        raise InputError(f"--engine ray: {reason(error)}; start the cluster, or unset RAY_ADDRESS.") from error
     defaults = {"num_cpus": 1, "max_retries": RETRIES, **({"max_calls": 1} if options.get("num_gpus") else {})}
     try:
         remote = ray.remote(**{**defaults, **options})(logged)
@@ -260,11 +266,25 @@ def _ray(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) ->
     rest = iter(tasks)
     waiting = {remote.remote(task): task for task in islice(rest, jobs or len(tasks))}
     while waiting:
-        (ready, *_), _ = ray.wait(list(waiting), num_returns=1)
-        task = waiting.pop(ready)
-        yield task, _tried(partial(ray.get, ready))
-        if (following := next(rest, None)) is not None:
-            waiting[remote.remote(following)] = following
+        ended, _ = ray.wait(list(waiting), num_returns=1, timeout=POLL_S)
+        _check_alive(ray.get_runtime_context().gcs_address)
+        for ready in ended:
+            task = waiting.pop(ready)
+            yield task, _tried(partial(ray.get, ready))
+            if (following := next(rest, None)) is not None:
+                waiting[remote.remote(following)] = following
+
+
+def _check_alive(address: str) -> None:
+    """Raises InputError where nobody answers at the address of a cluster's head."""
+    host, _, port = address.rpartition(":")
+    try:
+        create_connection((host.strip("[]"), int(port)), PATIENCE_S).close()
+    except OSError as error:
+        raise InputError(
+            f"--engine ray: the cluster at {address} went away ({error.strerror or error}); start it, and the same "
+            "command goes on with what is missing."
+        ) from error
 
 
 def _slurm(tasks: Sequence[Task], jobs: int | None, options: Mapping[str, Any]) -> Iterator[Ended]:
