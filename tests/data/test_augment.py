@@ -239,10 +239,16 @@ def test_low_resolution_is_interpolates_nearest_and_linear(shape):
         torch.testing.assert_close(coarse[row : row + 1], F.interpolate(small, shape, mode=mode, align_corners=False))
 
 
-def test_gamma_inverted_is_gamma_of_the_negative():
-    image, power = torch.rand(2, 1, 9, 9), torch.tensor([0.7, 1.5])
-    torch.testing.assert_close(unbend(image, power), -bend(-image, power))
-    assert unbend(image, power)[1].mean() > image[1].mean() > bend(image, power)[1].mean()
+@pytest.mark.parametrize("shape", [(9, 9), (4, 6, 5)])
+def test_gamma_inverted_is_gamma_of_the_negative_with_mean_and_deviation_kept(shape):
+    image, power = torch.rand(2, 2, *shape), torch.tensor([0.7, 1.5])
+    plain, found = -bend(-image, power), unbend(image, power)
+    every = tuple(range(2, image.ndim))
+    torch.testing.assert_close(found.mean(every), image.mean(every))
+    torch.testing.assert_close(found.std(every), image.std(every))
+    standard = [(each - each.mean(every, True)) / each.std(every, keepdim=True) for each in (plain, found)]
+    torch.testing.assert_close(*standard)
+    assert torch.equal(unbend(torch.ones(1, 1, *shape), power[:1]), torch.ones(1, 1, *shape))
 
 
 def test_changes_switched_on_leave_the_others_as_they_were():

@@ -77,7 +77,8 @@ class AugmentConfig(Config):
     low_resolution_zoom: Annotated[Positive, AfterValidator(_below_one)] = (0.5, 1.0)
     """The image is shrunk by this factor along all axes, to the nearest pixels, and stretched back linearly."""
     gamma_inverted: Share = 0.0
-    """``gamma_power`` on the negative, which changes bright pixels where ``gamma`` changes dark ones."""
+    """``gamma_power`` on the negative, which changes bright pixels where ``gamma`` changes dark ones. Each channel
+    keeps its mean and deviation."""
     gamma: Share = 0.0
     gamma_power: Positive = (0.7, 1.5)
     """Exponent on intensities scaled to 0..1 by each channel's own range."""

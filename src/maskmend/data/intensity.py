@@ -63,8 +63,11 @@ def bend(image: Tensor, power: Tensor) -> Tensor:
 
 
 def unbend(image: Tensor, power: Tensor) -> Tensor:
-    """``bend`` of the negative, which is turned back; image (B, C, *S), ``power`` (B,)."""
-    return bend(-image, power).neg_()
+    """``bend`` of the negative, which is turned back, with each channel's mean and deviation as before, as in nnU-Net;
+    image (B, C, *S), ``power`` (B,)."""
+    flat, bent = image.flatten(2), bend(-image, power).neg_().flatten(2)
+    gain = flat.std(2, keepdim=True) / bent.std(2, keepdim=True).clamp_min(1e-7)
+    return ((bent - bent.mean(2, keepdim=True)) * gain).add_(flat.mean(2, keepdim=True)).view_as(image)
 
 
 def coarsen(image: Tensor, zoom: Tensor) -> Tensor:
