@@ -12,7 +12,7 @@ from tests.infer.test_predict import CPU, EXACT, plan_of, trained
 from torch import Tensor
 
 from maskmend.data.backed import Room, planes
-from maskmend.data.formats import Geometry, read_label, write_image
+from maskmend.data.formats import Geometry, Picture, read_label, write_image
 from maskmend.errors import InputError
 from maskmend.infer import large
 from maskmend.infer.predict import predict_batch, predict_files
@@ -79,7 +79,7 @@ def test_memory_does_not_grow_with_the_classes(tmp_path: Path) -> None:
         found = predict_batch(
             lambda x: torch.full((1, classes, *x.shape[2:]), 1 / classes), [image], plan, EXACT, CPU, room
         )
-        large.labels(large.restored(found[0], (64, 64, 64), room), room)
+        large.labels(large.restored(found[0], Picture(image, Geometry((1.0,) * 3)), plan, room), room)
         try:
             return tracemalloc.get_traced_memory()[1]
         finally:

@@ -18,6 +18,7 @@ from ..data.formats import write_json
 from ..data.lock import hold
 from ..data.plan import make_plan
 from ..data.refined import RefinedStore
+from ..data.sliceset import training_set
 from ..data.survey import Survey
 from ..data.trainset import CaseSet
 from ..engine import checkpoint
@@ -36,7 +37,7 @@ from ..runs.train import make_fit, warn
 from ..texts import read_rows
 from .keys import Run
 from .measure import Passes, Stopwatch, check_slices, of_labels, of_prediction, write_measured
-from .measures import DICE
+from .measures import DICE, SURFACE
 from .scores import Checkpoint, Score
 from .truth import true_dataset
 
@@ -107,11 +108,13 @@ def _fit(run: Run, world: World) -> tuple[Fit, Validation]:
     train, test = run.deal.cases(true, given)
     with Survey(default_cache(), run.given) as cache:
         plan = make_plan(given, train, run.config.data, cache)
+        if plan.slices and (apart := SURFACE & set(run.measuring.metrics)):
+            raise InputError(f"data.slices={plan.slices}: bench gives no {min(apart)}; take it out of the metrics.")
         check_size(run.config, plan, world.device)
         model = build_method(run.config, plan, read_start(run.config.start).into)
         check_optimizer(run.config.optim, model.parameter_groups())
         plan = plan.for_stride(total_stride(model, plan.dims))
-        training = CaseSet(train, given, plan, cache, model.maps, RefinedStore(run.folder / "refined"), world)
+        training = training_set(train, given, plan, cache, model.maps, RefinedStore(run.folder / "refined"), world)
         sets = [training, CaseSet(test, true, plan, cache, world=world)]
     model.check(sets[0])
     warn(model.assumptions(sets[0]), sets[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +14,12 @@ POINTS = 1024
 
 @dataclass(frozen=True)
 class Window:
-    """Which part of a case, ``source``, goes where in a patch, ``target``; ``full`` if it fills it."""
+    """Which part of a case, ``source``, goes where in a patch, ``target``; ``full`` if it fills it.
 
-    source: tuple[slice, ...]
+    ``source``: a slice of each axis; of a volume whose slices are seen, first the number of one.
+    """
+
+    source: tuple[Any, ...]
     target: tuple[slice, ...]
     full: bool
 

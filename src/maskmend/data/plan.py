@@ -23,6 +23,7 @@ from .memory import check_memory, floats
 from .normalisation import Asked, Normalisation, schemes_of, statistics
 from .sidemaps import SideMapConfig
 from .sides import told
+from .slices import Slices, sliced
 from .survey import looks
 
 MULTIPLE = 16
@@ -55,11 +56,17 @@ class DataConfig(Config):
     time anew (sampled). A case called clean keeps its own."""
     annotation_seed: Annotated[int, Field(ge=0)] = 0
     """Of random_rater: the same seed and name of a case, the same rater."""
+    slices: Slices | None = None
+    """Train 2D networks on the slices of volumes. Cases stay volumes: what is predicted, scored, audited and mended.
+    ``size``, ``spacing_mm`` and ``patch`` are of a slice then; volumes keep their slices."""
     sidemaps: SideMapConfig = SideMapConfig()
 
 
 class Plan(Config):
-    """Everything that turns a picture into an input, settled once for a run. Lengths are in array order."""
+    """Everything that turns a picture into an input, settled once for a run. Lengths are in array order.
+
+    With ``slices``, ``dims`` is 2 and a prepared volume is (C, N, *S) of N slices; its label is (N, *S).
+    """
 
     dims: Literal[2, 3]
     channel_names: tuple[str, ...] = Field(min_length=1)
@@ -73,6 +80,7 @@ class Plan(Config):
     annotation: Annotation = "given"
     annotation_seed: int = 0
     sidemaps: SideMapConfig
+    slices: Slices | None = None
     left_right: LeftRight = "unknown"
     """The axis of a patch that runs from the patient's right to left; "across": none does."""
     multiple: tuple[Length, ...]
@@ -92,6 +100,16 @@ class Plan(Config):
     @property
     def channels(self) -> int:
         return len(self.channel_names)
+
+    @property
+    def axes(self) -> int:
+        """How many a case has."""
+        return 3 if self.slices else self.dims
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """What a patch shows of a prepared case: one slice, where the networks see slices."""
+        return (1, *self.patch) if self.slices else self.patch
 
     def padded(self, shape: Sequence[int]) -> tuple[int, ...]:
         """``shape`` rounded up to what the networks take."""
@@ -130,13 +148,14 @@ class Plan(Config):
         check_memory(floats(arrays, grid), what, cure)
 
     def grid(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, ...]:
-        """The shape that a picture of this shape and spacing is brought to."""
+        """The shape that a picture of this shape and spacing is brought to; of a volume of slices, these come first."""
+        number, shape, spacing_mm = tuple(shape[: -self.dims]), shape[-self.dims :], spacing_mm[-self.dims :]
         if self.size is not None:
-            return self.size
+            return (*number, *self.size)
         if self.spacing_mm is None or np.allclose(spacing_mm, self.spacing_mm, rtol=1e-3):
-            return tuple(shape)
+            return (*number, *shape)
         scaled = np.asarray(shape) * np.asarray(spacing_mm) / np.asarray(self.spacing_mm)
-        return tuple(max(1, int(n)) for n in np.rint(scaled))
+        return (*number, *(max(1, int(n)) for n in np.rint(scaled)))
 
 
 def takes_intensities(dataset: Dataset, config: DataConfig) -> bool:
@@ -152,19 +171,14 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig, cache
             "ct" normalisation finds no foreground.
     """
     schemes = schemes_of(dataset, config.normalisation)
-    if config.annotation != "given" and not any(case.opinions for case in cases):
-        raise InputError(
-            f"data.annotation={config.annotation}, but {dataset.root / 'labelsTr_raters'} holds no rater's labels of "
-            "noisy cases; put them into labelsTr_raters/RATER/, or set data.annotation=given."
-        )
-    if not cases:
-        raise InputError(f"{dataset.root} has no training case; add images and labels, or choose another fold.")
+    _check_asked(dataset, cases, config)
     seen = [*looks(cases, dataset, cache, ct="ct" in schemes)]
-    shapes, spacings = [each.shape for each in seen], [each.spacing_mm for each in seen]
-    dims = _dims(cases, shapes)
+    dims = _dims(cases, [each.shape for each in seen], config)
+    seen = [sliced(each, config.slices) for each in seen]
     _check_lengths(config, dims, dataset.root)
     notes: list[str] = []
-    size, spacing_mm = _target(config, shapes, spacings, notes)
+    steps = [each.spacing_mm and each.spacing_mm[-dims:] for each in seen]
+    size, spacing_mm = _target(config, [each.shape[-dims:] for each in seen], steps, notes)
     left_right = _left_right([each.axes for each in seen])
     notes += told(dataset.labels, left_right)
     plan = Plan(
@@ -181,29 +195,45 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], config: DataConfig, cache
         annotation=config.annotation,
         annotation_seed=config.annotation_seed,
         sidemaps=config.sidemaps,
+        slices=config.slices,
         left_right=left_right,
     )
-    kinds = [(each.shape, each.spacing_mm or (1.0,) * dims) for each in seen]
+    kinds = [(each.shape, each.spacing_mm or (1.0,) * plan.axes) for each in seen]
     first = dict(zip(reversed(kinds), reversed(cases), strict=True))
     for kind in dict.fromkeys(kinds):
         plan.check_grid(*kind, plan.channels, str(first[kind].images[0]))
     grid = {kind: plan.grid(*kind) for kind in first}
     grids = [grid[kind] for kind in kinds]
-    asked = _patch(config.patch, grids)
+    asked = _patch(config.patch, [each[-dims:] for each in grids])
     if config.patch is not None and plan.padded(asked) != asked:
         notes.append(f"The patch {list(asked)} is rounded up to {list(plan.padded(asked))}, multiples of {MULTIPLE}.")
     return plan.model_copy(update={"patch": plan.padded(asked), "notes": tuple(notes)})
 
 
-def _dims(cases: Sequence[Case], shapes: Sequence[tuple[int, ...]]) -> int:
-    """Axes of the images, which must be of one kind."""
+def _check_asked(dataset: Dataset, cases: Sequence[Case], config: DataConfig) -> None:
+    """What can be told before an image is read."""
+    if config.annotation != "given" and not any(case.opinions for case in cases):
+        raise InputError(
+            f"data.annotation={config.annotation}, but {dataset.root / 'labelsTr_raters'} holds no rater's labels of "
+            "noisy cases; put them into labelsTr_raters/RATER/, or set data.annotation=given."
+        )
+    if not cases:
+        raise InputError(f"{dataset.root} has no training case; add images and labels, or choose another fold.")
+    if config.slices and config.sidemaps.features:
+        raise InputError("data.sidemaps.features and data.slices are both set, and features of slices cannot be used.")
+
+
+def _dims(cases: Sequence[Case], shapes: Sequence[tuple[int, ...]], config: DataConfig) -> Literal[2, 3]:
+    """Axes that the networks see of the images, which must be of one kind."""
     dims = len(shapes[0])
     if other := next((n for n, shape in enumerate(shapes) if len(shape) != dims), None):
         raise InputError(
             f"{cases[other].images[0]} is {len(shapes[other])}D, {cases[0].images[0]} is {dims}D; "
             "give each kind a data set of its own."
         )
-    return dims
+    if config.slices and dims != 3:
+        raise InputError(f"data.slices={config.slices}, but {cases[0].images[0]} is 2D; leave data.slices out.")
+    return 2 if config.slices or dims == 2 else 3
 
 
 def _check_lengths(config: DataConfig, dims: int, root: Path) -> None:

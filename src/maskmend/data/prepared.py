@@ -20,7 +20,7 @@ from .formats import Picture, sources
 from .fusion import Fusion, Soft, fuse, soft, soft_part
 from .normalisation import Normalisation
 from .patches import foreground_points
-from .preprocess import Plan, preprocess_image, preprocess_label, resample
+from .preprocess import Plan, preprocess_image, preprocess_label, resample, stacked
 from .sidemaps import SIDEMAPS, SUPERPIXEL, features_file, read_features, sides
 
 
@@ -80,7 +80,8 @@ def prepare_case(
     read = memoised(lambda: cache.again((case.images, case.label), lambda: case_arrays(case, dataset)))
     drawn = memoised(lambda: _drawn(case, dataset, *read()))
     look = cache.content(sources(case.images))
-    grid = {"size": plan.size, "spacing_mm": plan.spacing_mm}
+    grid: dict[str, Any] = {"size": plan.size, "spacing_mm": plan.spacing_mm}
+    grid |= {"slices": plan.slices} if plan.slices else {}
     image = cache.store(
         {"image": look, **grid, "normalisation": _dumped(plan.normalisation)},
         lambda: preprocess_image(read()[0], plan, str(case.images[0])),
@@ -102,14 +103,14 @@ def prepare_case(
             "they must be equal: correct the label."
         )
     foreground = None
-    if any(n > k for n, k in zip(label.shape, plan.patch, strict=True)):
+    if any(n > k for n, k in zip(label.shape, plan.shown, strict=True)):
         seed = fold(0, "foreground", label.key)
         foreground = cache.store({"foreground": label.key}, lambda: foreground_points(label.open(), seed))
     sizes, before = cache.note(
         f"sizes {label.key} {plan.classes}",
         lambda: [class_sizes(each, plan.classes).tolist() for each in (label.open(), unsampled().array)],
     )
-    shares = memoised(lambda rule: _shares([*drawn(), read()[1].array], rule, image.shape[1:], plan.classes))
+    shares = memoised(lambda rule: _shares([*drawn(), read()[1].array], rule, read()[0], plan))
     side: dict[str, Stored] = {}
     for name in maps:
         if part := soft_part(name):
@@ -141,16 +142,19 @@ def _drawn(case: Case, dataset: Dataset, picture: Picture, given: Picture) -> li
     return [declared_label(path, picture, case, dataset).array for path in case.opinions] or [given.array]
 
 
-def _shares(labels: Sequence[np.ndarray], rule: Soft, grid: Sequence[int], classes: int) -> np.ndarray:
-    """The share of each class, (K, *grid) float32; resampled as images are, so that shares stay shares.
+def _shares(labels: Sequence[np.ndarray], rule: Soft, image: Picture, plan: Plan) -> np.ndarray:
+    """The share of each class, (K, *S') float32, on the plan's grid of an ``image`` (C, *S); resampled as images are,
+    so that shares stay shares.
 
     ``labels`` (*S): what each rater drew, and the given label at last, which stands where none of them has an opinion.
     """
     *drawn, given = labels
-    share = soft(drawn, rule, classes)
+    share = soft(drawn, rule, plan.classes)
     silent = ~share.any(0)
-    share[:, silent] = given[silent] == np.arange(classes)[:, None]
-    resampled: np.ndarray = resample(torch.from_numpy(share), grid).numpy()
+    share[:, silent] = given[silent] == np.arange(plan.classes)[:, None]
+    seen = stacked(Picture(share, image.geometry), plan)
+    grid = plan.grid(seen.shape, seen.geometry.spacing_mm)
+    resampled: np.ndarray = resample(torch.from_numpy(np.ascontiguousarray(seen.array)), grid, plan.dims).numpy()
     return resampled
 
 
@@ -169,6 +173,8 @@ def _side_map(name: str, case: str, image: Stored, label: Stored, plan: Plan, ca
     side, config = SIDEMAPS[name], plan.sidemaps
     source = image if side.of == "image" else label
     key = dict(side.key(name, source.key, config))
+    if plan.slices:
+        return cache.store(key, lambda: np.stack([side.make(s, config) for s in np.moveaxis(source.open(), -3, 0)]))
     if name != SUPERPIXEL:
         return cache.store(key, lambda: side.make(source.open(), config))
     if plan.dims == 3:

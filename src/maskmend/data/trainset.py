@@ -105,17 +105,18 @@ class CaseSet:
     @property
     def removed(self) -> Mapping[str, str]:
         """Classes that the plan's grid takes out of given labels, with a sentence each."""
-        return removed(self.plan, torch.tensor([p.given for p in self._prepared]), self.sizes)
+        given, sizes = (torch.tensor(each) for each in zip(*((p.given, p.sizes) for p in self._prepared), strict=True))
+        return removed(self.plan, given, sizes)
 
     # ---------------------------------------------------------------------------------------------- preparation
 
     def _shared(self, work: Callable[[int], Labelled], said: str) -> list[Labelled]:
         """``work`` on every case, each rank its share; ``said`` beside the bar."""
-        share = range(self.world.rank, len(self), self.world.size)
+        share = range(self.world.rank, len(self.cases), self.world.size)
         done = in_threads(work, share, AT_ONCE)
         mine = dict(zip(share, track(done, said, total=len(share)), strict=True))
         found = {i: made for part in self.world.gather_object(mine) for i, made in part.items()}
-        return [found[i] if i in mine or found[i].exist() else work(i) for i in range(len(self))]
+        return [found[i] if i in mine or found[i].exist() else work(i) for i in range(len(self.cases))]
 
     def _keep(self, labels: list[Labelled]) -> None:
         self._labels, self._prepared = labels, [each.fixed for each in labels]
@@ -177,7 +178,7 @@ class CaseSet:
         return raters[fold(seed, "rater") % len(raters)] if raters else self._prepared[i]
 
     def _draw(self, case: Prepared, seed: int) -> Window:
-        return draw_window(case.shape, self.plan.patch, case.points, self.plan.foreground, seed)
+        return draw_window(case.shape, self.plan.shown, case.points, self.plan.foreground, seed)
 
     def _read(
         self, rows: Sequence[int], cases: Sequence[Prepared], windows: Sequence[Window], shape: Sequence[int]
@@ -206,7 +207,9 @@ class CaseSet:
         if value := target_part(name):
             target = self.refined.read(f"{TARGET}/{self.cases[i].name}") if self.refined else None
             return np.zeros((1,), np.float32) if target is None else shares(target[value - 1][part.source])
-        return (self._refined(i, prepared) if name == REFINED else prepared.maps[name].open())[part.source]
+        values = self._refined(i, prepared) if name == REFINED else prepared.maps[name].open()
+        shown: np.ndarray = values[part.source]
+        return shown
 
     def _refined(self, i: int, prepared: Prepared) -> np.ndarray:
         mended = self.refined.read(self.cases[i].name) if self.refined else None
@@ -273,7 +276,7 @@ class CaseSet:
         """Keep for ``commit`` the refined labels of this rank's cases as they were before the last one."""
         if self.refined is None:
             raise ValueError("cannot undo: this training set stores nothing")
-        for i in range(self.world.rank, len(self), self.world.size):
+        for i in range(self.world.rank, len(self.cases), self.world.size):
             case, key = self._prepared[i], self.cases[i].name
             before = self.refined.before(key)
             self.refined.write(key, case.label.open() if before is None else before, self._refined(i, case))

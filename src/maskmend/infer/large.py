@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.backed import Room, planes
-from ..data.formats import Array, replacing
+from ..data.formats import Array, Picture, replacing
 from ..data.memory import floats
-from ..data.preprocess import resample
+from ..data.plan import Plan
+from ..data.preprocess import resample, stacked, unstacked
 from ..errors import InputError
 from ..progress import track
 
@@ -89,15 +90,16 @@ def _places(shape: Sequence[int], window: Sequence[int], overlap: float) -> tupl
     return [(slice(None), slice(None), *place) for place in dense_patch_slices(shape, window, steps)], weight
 
 
-def restored(probabilities: Array, shape: Sequence[int], room: Room) -> Array:
-    """(K, *S') -> (K, *shape) in a file of ``room``."""
-    if probabilities.shape[1:] == tuple(shape):
-        return probabilities
+def restored(probabilities: Array, original: Picture, plan: Plan, room: Room) -> Array:
+    """``restore`` in a file of ``room``."""
+    shape = stacked(original, plan).shape
+    if probabilities.shape[1:] == shape:
+        return unstacked(probabilities, original, plan)
     out = room.zeros((len(probabilities), *shape))
     for into, values in zip(out, probabilities, strict=True):
-        into[...] = resample(torch.from_numpy(np.ascontiguousarray(values))[None], shape)[0].numpy()
+        into[...] = resample(torch.from_numpy(np.ascontiguousarray(values))[None], shape, plan.dims)[0].numpy()
         room.visit(into.nbytes + values.nbytes)
-    return out
+    return unstacked(out, original, plan)
 
 
 def labels(probabilities: Array, room: Room) -> Array:

@@ -21,8 +21,9 @@ from ..data.backed import Room
 from ..data.formats import READ_ONLY, Array, Picture, ending_of, first_line, read_image, write_label
 from ..data.memory import out_of_memory
 from ..data.plan import Plan
-from ..data.preprocess import preprocess_image, restore
+from ..data.preprocess import preprocess_image, restore, stacked
 from ..data.scratch import scratch
+from ..data.sides import sides_of
 from ..engine.precision import AUTO, Precision, check_repeats, resolve_precision
 from ..errors import InputError, full_disk
 from ..networks import total_stride
@@ -65,11 +66,14 @@ def predict_batch(
 
     Images that a patch can hold are padded to it and pass in one go; larger ones pass in windows of the patch's size,
     averaged with Gaussian weights (Isensee et al., Nature Methods 2021) on the CPU; a single large one in files of
-    ``room``, if there is one.
+    ``room``, if there is one. Where networks see slices, an image is a volume (C, N, *S), and each slice passes alone.
 
     Raises:
         InputError: the model gives no numbers.
     """
+    if plan.slices:
+        volumes = [_slice_by_slice(model, image, plan, config, device, room) for image in images]
+        return np.stack(volumes) if len(volumes) > 1 else volumes[0][None]
     batch = torch.from_numpy(np.stack(images).astype(np.float32, copy=False))
     stride = _stride(model, plan.dims)
     window = tuple(-(-n // s) * s for n, s in zip(plan.patch, stride, strict=True))
@@ -86,7 +90,7 @@ def predict_batch(
             return _padded(probabilities, view, window).cpu()
         return _windows(probabilities, view, window, config, device)
 
-    views = _mirrors(plan.dims) if config.mirror else [()]
+    views = _mirrors(plan) if config.mirror else [()]
     if room and len(batch) == 1 and not one_go and is_large(plan.classes, batch.shape[2:]):
         return predict_large(probabilities, batch, window, config.overlap, views, room)[None]
     total = whole(batch.flip(views[0])).flip(views[0])
@@ -97,6 +101,21 @@ def predict_batch(
     return np.asarray(total.div_(len(views)))
 
 
+def _slice_by_slice(
+    model: Model, volume: Array, plan: Plan, config: PredictConfig, device: torch.device, room: Room | None
+) -> Array:
+    """(C, N, *S) -> (K, N, *S), some slices at a time; in a file of ``room``, if there is one."""
+    one, shape = plan.model_copy(update={"slices": None}), (plan.classes, *volume.shape[1:])
+    out: Array = room.zeros(shape) if room else np.empty(shape, np.float32)
+    for start in range(0, shape[1], config.window_batch):
+        some = slice(start, start + config.window_batch)
+        found = predict_batch(model, [*np.moveaxis(volume[:, some], 1, 0)], one, config, device)
+        out[:, some] = np.moveaxis(found, 0, 1)
+        if room:
+            room.visit(found.nbytes)
+    return out
+
+
 def check_precision(model: Model, plan: Plan, config: PredictConfig, device: torch.device) -> None:
     """Predict one patch of noise several times, where a CPU shall compute in less than fp32.
 
@@ -104,7 +123,7 @@ def check_precision(model: Model, plan: Plan, config: PredictConfig, device: tor
         InputError: the answers differ, or are no numbers.
     """
     if device.type == "cpu" and resolve_precision(config.precision, device) != torch.float32:
-        patch = np.random.default_rng(0).standard_normal((plan.channels, *plan.patch), np.float32)
+        patch = np.random.default_rng(0).standard_normal((plan.channels, *plan.shown), np.float32)
         check_repeats(
             lambda: {"answer": torch.from_numpy(predict_case(model, patch, plan, config, device))},
             f"predict.precision={config.precision}",
@@ -130,10 +149,12 @@ def _windows(model: Model, image: Tensor, window: Sequence[int], config: Predict
     return cast(Tensor, answer)
 
 
-def _mirrors(dims: int) -> list[tuple[int, ...]]:
-    """Every set of spatial axes of (B, C, *S), the empty one first."""
-    axes = range(2, 2 + dims)
-    return [chosen for count in range(dims + 1) for chosen in combinations(axes, count)]
+def _mirrors(plan: Plan) -> list[tuple[int, ...]]:
+    """Every set of spatial axes of (B, C, *S), the empty one first; without those that exchange left and right where
+    classes are of one side."""
+    sides = sides_of(plan.labels, plan.left_right, plan.dims, turns=True)
+    axes = [2 + axis for axis in range(plan.dims) if axis not in sides.exchange + sides.spared]
+    return [chosen for count in range(len(axes) + 1) for chosen in combinations(axes, count)]
 
 
 def _stride(model: Model, dims: int) -> tuple[int, ...]:
@@ -203,8 +224,8 @@ def predict_files(
     def write(group: Sequence[_Ready], found: Array, room: Room | None) -> None:
         for case, prob in zip(group, found, strict=True):
             with _alone(case.name, failures, output):
-                shape = case.original.array.shape[1:]
-                on_grid = restored(prob, shape, room) if room else restore(prob, case.original, plan)
+                image = case.original
+                on_grid = restored(prob, image, plan, room) if room else restore(prob, image, plan)
                 _write(case, on_grid, probabilities, room)
 
     def solve(group: Sequence[_Ready]) -> None:
@@ -217,7 +238,7 @@ def predict_files(
             for case in group:
                 solve([case])
 
-    for group in _groups(ready(), config.window_batch, plan.patch):
+    for group in _groups(ready(), config.window_batch, plan.shown):
         solve(group)
     return failures
 
@@ -247,7 +268,8 @@ def _read(name: str, paths: Sequence[Path], plan: Plan, label: Path) -> _Ready:
 def answers(plan: Plan, image: Picture) -> int:
     """How many arrays of an image's grid prediction holds in memory: probabilities, and those of the windows that are
     averaged; what goes into files counts as two."""
-    grid = plan.grid(image.array.shape[1:], image.geometry.spacing_mm)
+    seen = stacked(image, plan)
+    grid = plan.grid(seen.shape, seen.geometry.spacing_mm)
     return 2 if is_large(plan.classes, grid) else 2 * plan.classes
 
 

@@ -22,6 +22,7 @@ from ..data.order import pools
 from ..data.plan import Plan, make_plan, takes_intensities
 from ..data.refined import RefinedStore
 from ..data.sides import sides_of
+from ..data.sliceset import training_set
 from ..data.splits import split
 from ..data.survey import Survey, check_dataset
 from ..data.trainset import CaseSet
@@ -108,8 +109,8 @@ def _train(
         check_optimizer(run.optim, model.parameter_groups())
         plan = plan.for_stride(total_stride(model, plan.dims))
         sets = [
-            CaseSet(part, data, plan, survey, maps, RefinedStore(output / "refined"), world)
-            for part, maps in ((cases, model.maps), (held_out, ()))
+            kind(part, data, plan, survey, maps, RefinedStore(output / "refined"), world)
+            for kind, part, maps in ((training_set, cases, model.maps), (CaseSet, held_out, ()))
         ]
     plan = sets[0].plan  # with what its masks settled
     _check_training(run, dataset, model, sets[0])

@@ -10,6 +10,7 @@ import torch
 
 from ..data.plan import by
 from ..data.scratch import check_new, new_folder
+from ..errors import InputError
 from ..infer.export import Answer, check_libraries, trace, window_of, write_onnx
 from ..infer.export_bundle import Model, write_bundle
 from ..runs.folder import check_folder, load_run
@@ -55,6 +56,11 @@ def export(run: Path, output: Path, *, checkpoint: Literal["best", "last"] = "be
     check_new(output)
     check_folder(output)
     method, plan, settings = load_run(run, checkpoint, torch.device("cpu"))
+    if plan.slices:
+        raise InputError(
+            f"{run} sees slices of volumes (data.slices={plan.slices}), which what export writes cannot say; export a "
+            "run without data.slices."
+        )
     answer = Answer(method)
     network = settings.network.model_dump(mode="json")
     model = Model(plan, settings.predict, settings.method_name, network, window_of(answer, plan))
