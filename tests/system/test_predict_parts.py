@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.ray_cluster import cluster, kill_a_worker
 from tests.system.conftest import Maskmend
 
 from maskmend.verbs.predict import predict
@@ -28,7 +34,7 @@ def whole(trained: Path, images: Path, tmp_path: Path) -> Path:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*")}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_parts_together_are_the_whole(
@@ -95,3 +101,43 @@ def test_submitit(
     assert done.exit_code == 1, done.output
     assert "failed: case99" in done.stderr
     assert content(tmp_path / "out") == content(whole)
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_though_a_worker_is_killed(
+    maskmend: Maskmend, trained: Path, images: Path, whole: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", minversion="2.40")
+    out, killed = tmp_path / "out", list[int]()
+    logs = partial(out.glob, ".shares/*/log.txt")
+    watcher = threading.Thread(target=kill_a_worker, args=(logs, killed), daemon=True)
+    watcher.start()
+    words = ("--probabilities", "--device", "cpu", "--engine", "ray", "--jobs", 3)
+    with cluster():
+        done = maskmend("predict", trained, images, "-o", out, *words)
+    watcher.join(5)
+    assert killed, "no worker was killed"
+    assert (done.exit_code, "failed: case99" in done.stderr) == (1, True), done.output
+    assert content(out) == content(whole)
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_that_goes_away(
+    maskmend: Maskmend, trained: Path, images: Path, whole: Path, tmp_path: Path
+) -> None:
+    """In a process of its own, which Ray may end."""
+    pytest.importorskip("ray", minversion="2.40")
+    out = tmp_path / "out"
+    words = ["predict", trained, images, "-o", out, "--probabilities", "--device", "cpu"]
+    with cluster() as found:
+        command = [sys.executable, "-m", "maskmend", *map(str, words), "--engine", "ray"]
+        gone = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        while gone.poll() is None and not [*out.glob(".shares/*/log.txt")]:
+            time.sleep(0.1)
+        found.head_node.kill_gcs_server()
+        _, said = gone.communicate(timeout=180)
+    assert (gone.returncode, "went away" in said) == (2, True), said
+    assert "the same command goes on with what is missing" in said
+    assert maskmend(*words).exit_code == 1
+    there = content(out)
+    assert {name: held for name, held in there.items() if not name.startswith(".shares")} == content(whole)

@@ -122,7 +122,7 @@ class Cases:
 
     @contextmanager
     def recorded(self, record: Mapping[str, Any], keep: bool) -> Iterator[None]:
-        """Write down who makes the masks; unless it is to be kept, nothing stays where none is made.
+        """Write down who makes the masks; nothing stays where none is made, unless others may yet make some (``keep``).
 
         Raises InputError where files are there that others made, or nobody knows who.
         """

@@ -188,7 +188,10 @@ def _dealt(asked: Asked, engine: str, jobs: int | None, device: str, options: Ma
     shares = [
         Share(work.absolute(), asked.anywhere(), part) for part in parts if not before.issuperset(part.deal(names))
     ]
-    with cases.recorded(asked.record(asked.settings(settings.predict)), keep=False), hold(work):
+    with (
+        cases.recorded(asked.record(asked.settings(settings.predict)), keep=True),
+        hold(work),
+    ):  # tasks may outlive this
         for share in shares:
             share.told.unlink(missing_ok=True)
         missing, crashed = shares, dict[str, str]()
