@@ -115,6 +115,9 @@ def test_files_that_are_no_weights(saved: Callable[[object], str], tmp_path: Pat
         read_start(saved(nn.Linear(2, 2)))
     with pytest.raises(InputError, match="no weights by name"):
         read_start(saved([torch.zeros(3)]))
+    odd = {"a": torch.eye(3).to_sparse(), "b": torch.zeros(2, device="meta")}
+    with pytest.raises(InputError, match="no weights by name"):
+        read_start(saved(odd))
     with pytest.raises(InputError, match="no numbers"):
         read_start(saved({"weight": torch.full((2, 2), float("nan"))}))
     with pytest.raises(InputError, match="does not exist"):
@@ -125,6 +128,22 @@ def test_files_that_are_no_weights(saved: Callable[[object], str], tmp_path: Pat
     pytest.importorskip("safetensors", reason="safetensors is not installed: pip install safetensors")
     with pytest.raises(InputError, match="cannot be read as weights"):
         read_start(str(tmp_path / "bad.safetensors"))
+
+
+def test_code_in_a_file_is_never_run(saved: Callable[[object], str], tmp_path: Path) -> None:
+    class Code:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (tmp_path / "ran",)
+
+    with pytest.raises(InputError, match="more than tensors"):
+        read_start(saved({"weight": torch.zeros(2, 2), "more": Code()}))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_volume_network_does_not_fit_pictures(saved: Callable[[State], str]) -> None:
+    volumes = build(NetworkConfig(name="unet", width=4, strides=(2, 2)), 1, 2, 3).state_dict()
+    with pytest.raises(InputError, match=r"fits no layer .* \(4 × 1 × 3 × 3 × 3\) .* \(4 × 1 × 3 × 3\)"):
+        read_start(saved(volumes)).into(net())
 
 
 def test_safetensors(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ SAVE = {
 @dataclass(frozen=True)
 class Model:
     """What was exported. window: in pixels, as images are shown to it. dynamic: whether the ONNX file, and whether the
-    TorchScript file take every batch and size. method: its name; networks: settings of its networks."""
+    TorchScript file take every batch and size. method: its name; network: settings of its networks."""
 
     plan: Plan
     predict: PredictConfig

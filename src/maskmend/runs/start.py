@@ -169,9 +169,14 @@ def _states(content: Any, depth: int = 3) -> Iterator[dict[str, Tensor]]:
     if isinstance(content, nn.Module):
         content = content.state_dict()
     if isinstance(content, Mapping) and depth:
-        yield {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+        yield {name: value for name, value in content.items() if isinstance(name, str) and _plain(value)}
         for value in content.values():
             yield from _states(value, depth - 1)
+
+
+def _plain(value: Any) -> bool:
+    """Whether ``value`` is a tensor of numbers that a layer can take: not sparse, quantized or without memory."""
+    return isinstance(value, Tensor) and value.layout is torch.strided and not (value.is_quantized or value.is_meta)
 
 
 def _named_as(state: State, own: State) -> dict[str, Tensor]:
