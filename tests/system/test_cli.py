@@ -94,13 +94,16 @@ def test_version() -> None:
 def test_prepare(verbs: Verbs) -> None:
     verbs.put("prepare")
     asked = {"archive": None, "test": 0.0, "threshold": 127, "seed": 0, "partial": False, "allow_empty": False}
+    asked["structures"] = ()
     assert run("prepare raw -o Dataset001 --test 0.2").output == "a table\n"
     run("prepare kvasir_seg --from k.zip -o Dataset002 --partial --seed 3")
     run("prepare --list")
+    run("prepare hospital -o Dataset003 --structures liver,lesion")
     assert verbs.calls == [
         (("raw", Path("Dataset001")), asked | {"test": 0.2}),
         (("kvasir_seg", Path("Dataset002")), asked | {"archive": Path("k.zip"), "partial": True, "seed": 3}),
         ((None, None), asked),
+        (("hospital", Path("Dataset003")), asked | {"structures": ("liver", "lesion")}),
     ]
 
 
