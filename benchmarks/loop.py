@@ -9,8 +9,8 @@ of using the masks; each ends with plain training on what it left, for equal ste
 ``loop-doubt-10``: audit --cross 2, a simulated person reviews 10 % of the masks, those most doubtful, audit --again,
 mend --accept automatic. ``loop-regret-10``: she takes those of most regret; ``loop-random-10``: at random. Other uses
 of the same reviewed masks: training on them only (``alone``), putting them in with the rest (``put``), or as the clean
-masks of ``alc``, ``mtcl``, ``mlb_seg``, ``robust``. Nobody reviews anything with ``robust``, the default method, and ``two``, which
-is plain training of two networks.
+masks of ``alc``, ``mtcl``, ``mlb_seg``, ``robust``. Nobody reviews anything with ``robust``, the default method, and
+``two``, which is plain training of two networks.
 """
 
 from __future__ import annotations
