@@ -92,8 +92,8 @@ def test_the_bundle_writes_the_masks_of_predict(handed: Handed, maskmend: Maskme
     flow.initialize()
     assert flow.run() == [2]
     assert flow.check_properties() == []
-    for path in sorted((tmp_path / "ours").iterdir()):
-        ours, theirs = read_label(path), read_label(tmp_path / "theirs" / path.name)
+    for path in sorted((tmp_path / "theirs").iterdir()):
+        ours, theirs = read_label(tmp_path / "ours" / path.name), read_label(path)
         assert (ours.array != theirs.array).mean() <= VOXELS, path.name
         assert ours.geometry.spacing_mm == pytest.approx(theirs.geometry.spacing_mm)
         if ours.geometry.origin is not None:
