@@ -17,7 +17,7 @@ from maskmend.data.plan import Plan
 from maskmend.data.sidemaps import SideMapConfig
 from maskmend.errors import InputError
 from maskmend.infer import predict
-from maskmend.infer.predict import PredictConfig, check_precision, predict_batch, predict_case, predict_files
+from maskmend.infer.predict import PredictConfig, _mirrors, check_precision, predict_batch, predict_case, predict_files
 from maskmend.methods import find
 from maskmend.networks import NetworkConfig, build
 
@@ -304,3 +304,11 @@ def test_a_precision_that_does_not_repeat_is_refused_at_the_start(tmp_path: Path
     with pytest.raises(InputError, match=r"predict\.precision=bf16 .* another answer; leave it at auto"):
         predict_files(model, [("a", [tmp_path / "a.png"])], plan, half, tmp_path / "OUT", False, CPU)
     assert not list(tmp_path.iterdir())
+
+
+def test_mirrored_views_never_exchange_left_and_right():
+    sided = plan_of((32, 32)).model_copy(update={"labels": {"background": 0, "left lung": 1, "right lung": 2}})
+    for left_right, views in ((1, [()]), ("unknown", [()]), ("across", _mirrors(plan_of((32, 32))))):
+        assert _mirrors(sided.model_copy(update={"left_right": left_right})) == views
+    deep = plan_of((32, 32, 32)).model_copy(update={"labels": sided.labels, "left_right": 2})
+    assert _mirrors(deep) == [(), (2,)]
