@@ -479,7 +479,7 @@ def test_predict_lacks_a_channel(maskmend: Maskmend, dataset: Path, tmp_path: Pa
     assert result.exit_code == 1
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
     assert all(part in line for part in (str(dataset / "imagesTr"), "case04", "channel 0000", "add the file"))
-    assert sorted(path.name for path in (tmp_path / "OUT").iterdir()) == [f"case0{n}.png" for n in (0, 1, 2, 3, 5)]
+    assert sorted(path.name for path in (tmp_path / "OUT").glob("case*")) == [f"case0{n}.png" for n in (0, 1, 2, 3, 5)]
 
 
 def test_one_unreadable_image_does_not_stop_the_others(maskmend: Maskmend, dataset: Path, trained: Path) -> None:
@@ -492,7 +492,7 @@ def test_one_unreadable_image_does_not_stop_the_others(maskmend: Maskmend, datas
     first, second = result.stderr.splitlines()
     assert re.fullmatch(r"failed: case01: .*case01_0000\.png cannot be read \(.*\); replace it by .*\.", first)
     assert second.startswith("failed: case03: ")
-    assert sorted(path.name for path in output.iterdir()) == [f"case{n:02d}.png" for n in (0, 2, 4, 5)]
+    assert sorted(path.name for path in output.glob("case*")) == [f"case{n:02d}.png" for n in (0, 2, 4, 5)]
 
 
 # --- a full disk ------------------------------------------------------------------------------------------------------

@@ -7,26 +7,29 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 
-CPU = torch.device("cpu")
+if TYPE_CHECKING:
+    import torch
+
 FLOAT = 4
 """Bytes of a float32."""
 CGROUPS, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
-def available_bytes(device: torch.device = CPU) -> float:
+def available_bytes(device: torch.device | None = None) -> float:
     """Memory that this process may still take: of a GPU, or of the machine and its control groups; infinite if nothing
     says."""
-    if device.type == "cuda":
+    if device is not None and device.type == "cuda":
+        import torch
+
         return float(torch.cuda.mem_get_info(device)[0])
     return min([_machine(), *_groups()])
 
 
-def check_memory(needed_bytes: float, what: str, cure: str, device: torch.device = CPU) -> None:
+def check_memory(needed_bytes: float, what: str, cure: str, device: torch.device | None = None) -> None:
     """Raise InputError where ``what`` needs more than there is; ``cure`` says what to do about it."""
     there = available_bytes(device)
     if needed_bytes > there:
