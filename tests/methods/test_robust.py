@@ -141,7 +141,8 @@ def test_clean_cases_fill_the_batches_until_the_first_look_and_half_of_them_afte
 
 
 def test_enough_clean_masks_judge_the_others() -> None:
-    for count, said in ((ENOUGH - 1, []), (ENOUGH, [f"{ENOUGH} clean masks judge the others."])):
+    few = f"{ENOUGH - 1} clean masks are too few to judge the others; {ENOUGH} of this fold are needed."
+    for count, said in ((ENOUGH - 1, [few]), (ENOUGH, [f"{ENOUGH} clean masks judge the others."])):
         made = method(edges=False)
         made.begin_epoch(FIRST, Cases(torch.stack([disc(9)] * 16), torch.stack([disc(9)] * 16), count))
         assert list(made.sentences) == said
@@ -154,6 +155,27 @@ def test_a_mask_unlike_what_networks_see_is_redrawn_as_a_whole_and_right_ones_st
     data = Cases(label, seen)
     assert method().begin_epoch(LOOK, data)["redrawn"] == pytest.approx(2 / 12)
     assert torch.equal(data.written, seen)
+
+
+@pytest.mark.parametrize("clean", [0, 8])
+def test_networks_that_draw_most_masks_wrongly_redraw_none(clean: int) -> None:
+    """A mask that was deleted is doubted more than usual, by networks that see discs everywhere."""
+    seen, label = torch.stack([disc(20)] * 16), torch.stack([disc(7)] * 16)
+    label[14] = 0
+    data, made = Cases(label, clean=clean, image=one_hot(seen, 2)), method(edges=False)
+    made.begin_epoch(FIRST, data)
+    made.begin_epoch(LOOK, data)
+    assert torch.equal(data.written, label)
+
+
+@pytest.mark.parametrize(("epochs", "looks"), [(1, (0.3, 0.6)), (10, (1.0,)), (10, ())])
+def test_where_no_look_comes_clean_cases_are_learnt_as_all_others_are(epochs: int, looks: tuple[float, ...]) -> None:
+    data, made = Cases(torch.stack([disc(9)] * 8), torch.stack([disc(9)] * 8), clean=ENOUGH), method(looks=looks)
+    at, batch = Progress(0, epochs, 0, 1), data.batch(torch.arange(8))
+    made.begin_epoch(at, data)
+    assert made.rows({"any": 8}, data.trust, at) == {"any": 8}
+    assert all(made.learns(batch, at, net).all() for net in (0, 1))
+    assert not made.sentences
 
 
 def test_nothing_happens_between_looks() -> None:

@@ -86,6 +86,11 @@ class Method(nn.Module):
         return {"main": [p for p in self.parameters() if p.requires_grad]}
 
 
+def scan(train: TrainSet) -> Iterator[Batch]:
+    """This rank's cases, several at a time in 2D."""
+    return train.scan(8 if len(train.shapes[0]) == 2 else 1)
+
+
 def parts(train: TrainSet) -> Iterator[Batch]:
     """This rank's cases, as many at a time as networks see at once: several in 2D, in 3D one or a part of one."""
-    return (part for cases in train.scan(8 if len(train.shapes[0]) == 2 else 1) for part in cases.parts())
+    return (part for batch in scan(train) for part in batch.parts())

@@ -16,7 +16,7 @@ from ..functional.losses import case_ce, ce, masked_mean, one_hot
 from ..functional.robust import sharpen, soft_ce
 from ..functional.schedule import ramp
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
-from .base import Build, Method
+from .base import Build, Method, scan
 
 
 class Config(types.Config):
@@ -51,7 +51,7 @@ class DivideMix(Method):
         if at.epoch < self.config.warmup_epochs:
             return {}
         index, losses = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, 2)]
-        for batch in train.scan(8 if len(train.shapes[0]) == 2 else 1):
+        for batch in scan(train):
             index.append(batch.index)
             batch = batch.to(self.device)
             losses.append(torch.stack([case_ce(net(batch.image), batch.label) for net in self.nets], 1).cpu())

@@ -25,7 +25,7 @@ from ..functional import doubt, edges
 from ..functional.losses import ce, dice_by_class, masked_mean, most_likely, one_hot
 from ..functional.windows import whole
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
-from .base import Build, Method
+from .base import Build, Method, scan
 
 ENOUGH = 4
 """Clean cases that teach judges, and tell how much doubt is usual."""
@@ -72,27 +72,31 @@ class Robust(Method):
 
     def step(self, batch: Batch, at: Progress, update: Update) -> Logs:
         label = self.believed(batch, at)
-        losses = [loss(net, batch.image, label, self.learns(batch, at, half)) for half, net in enumerate(self.nets)]
+        losses = [loss(net, batch.image, label, self.learns(batch, at, side)) for side, net in enumerate(self.nets)]
         update(losses[0] + losses[1])
         return {"loss": (losses[0] + losses[1]) / 2}
 
+    def looks(self, at: Progress) -> list[int]:
+        """The epochs that begin with a look, of those that the run reaches; none before the second."""
+        return [epoch for share in self.config.looks if (epoch := max(1, round(share * at.epochs))) < at.epochs]
+
     def looked(self, at: Progress) -> int:
-        """The looks that were taken until the end of ``begin_epoch``; none before the second epoch."""
-        return sum(at.epoch >= max(1, round(share * at.epochs)) for share in self.config.looks)
+        """The looks that were taken until the end of ``begin_epoch``."""
+        return sum(at.epoch >= epoch for epoch in self.looks(at))
 
     def rows(self, batch: Mapping[str, int], trust: Tensor, at: Progress) -> Mapping[str, int]:
         """Where clean cases judge and no pools are named, all rows are theirs until the first look, and half then."""
-        if set(batch) != {"any"} or not len(sides(trust)) or not self.config.looks:
+        if set(batch) != {"any"} or not len(sides(trust)) or not self.looks(at):
             return batch
         clean = batch["any"] // 2 if self.looked(at) else batch["any"]
         return {"clean": clean, "imperfect": batch["any"] - clean} if clean else batch
 
-    def learns(self, batch: Batch, at: Progress, half: int) -> Tensor:
+    def learns(self, batch: Batch, at: Progress, side: int) -> Tensor:
         """The rows that a network learns from, (B,) bool: all. But where clean cases judge, its half of them, by which
         the other is judged: alone until the first look, and beside masks that were not redrawn until the last."""
-        if not len(self.side) or self.looked(at) == len(self.config.looks):
+        if not len(self.side) or self.looked(at) == len(self.looks(at)):
             return torch.ones_like(batch.index, dtype=torch.bool)
-        own = self.side.to(batch.index.device)[batch.index] == half
+        own = self.side.to(batch.index.device)[batch.index] == side
         stood = (batch.maps["refined"] == batch.label).flatten(1).all(1) & (batch.trust != Trust.CLEAN)
         return own | stood if self.looked(at) else own
 
@@ -117,8 +121,9 @@ class Robust(Method):
     def begin_epoch(self, at: Progress, train: TrainSet) -> Logs:
         """At first, see what clean masks and edges can tell; at each look, redraw what is clearly doubted."""
         if at.epoch == 0:
-            self.side, wanted = sides(train.trust), self.config.edges and self.config.looks
-            self.offset = ends(train) if wanted else torch.zeros(0, 0)
+            looks = self.looks(at)
+            self.side = sides(train.trust)[: len(train) if looks else 0]
+            self.offset = ends(train) if looks and self.config.edges else torch.zeros(0, 0)
             self.sentences = self.at_first(train)
             return {"off_edges": self.offset.any(0).float().mean() if len(self.offset) else 0.0}
         if self.looked(at) == self.looked(replace(at, epoch=at.epoch - 1)):
@@ -145,12 +150,14 @@ class Robust(Method):
         """What is known before the first step, as a person is told."""
         clean = int((train.trust == Trust.CLEAN).sum())
         said = [f"{clean} clean masks judge the others."] * bool(len(self.side))
+        if 0 < clean < ENOUGH:
+            said = [f"{clean} clean masks are too few to judge the others; {ENOUGH} of this fold are needed."]
         for k in self.off():
             pixels = self.offset[k][self.offset[k] != 0]
-            sides = [side for side, there in (("wide", (pixels > 0).any()), ("tight", (pixels < 0).any())) if there]
+            ways = [way for way, there in (("wide", (pixels > 0).any()), ("tight", (pixels < 0).any())) if there]
             said.append(
                 f"{len(pixels)} of {len(train)} masks of {train.classes[k]} end off the edge in their image, too "
-                f"{' or too '.join(sides)}, by about {float(pixels.abs().median()):.1f} pixels as trained on."
+                f"{' or too '.join(ways)}, by about {float(pixels.abs().median()):.1f} pixels as trained on."
             )
         return said or ["Images contradict no mask."] * bool(len(self.offset))
 
@@ -169,8 +176,9 @@ class Robust(Method):
         return seen
 
     def doubted(self, train: TrainSet) -> tuple[Tensor | None, Tensor]:
-        """The cases whose masks are redrawn as a whole, (N,) bool: the given ones are doubted more than is usual, and
-        than the networks doubt their own. And what these expect their own to lack, in Dice by class, (N, K - 1).
+        """The cases whose masks are redrawn as a whole, (N,) bool: the given ones are doubted more than is usual, than
+        the networks doubt their own, and than theirs miss clean masks by, or where none judge, half of all. And what
+        they expect their own to lack, in Dice by class, (N, K - 1).
 
         None: judges that draw clean masks worse than those of the look before have no say.
         """
@@ -183,13 +191,13 @@ class Robust(Method):
             seen["agreement"].append(1 - dice_by_class(one_hot(most_likely(prob), prob.shape[1]), batch.label).cpu())
         found = {name: train.gather(torch.cat(index), torch.cat(parts)) for name, parts in seen.items()}
         clean, noisy = (train.trust == kind for kind in (Trust.CLEAN, Trust.NOISY))
-        cut = doubt.usual(found["regret"][noisy].numpy())
+        cut, skill = doubt.usual(found["regret"][noisy].numpy()), found["agreement"][clean | noisy].quantile(0.5)
         if len(self.side):
-            skill = found["agreement"][clean].mean()
+            cut, skill = float(found["regret"][clean].quantile(1 - self.config.usual)), found["agreement"][clean].mean()
             if skill < self.skill.cpu():
                 return None, found["lack"]
             self.skill.copy_(skill)
-            cut = float(found["regret"][clean].quantile(1 - self.config.usual))
+        cut = max(cut, 1 - float(skill))
         return noisy & doubt.redraw(found["regret"], 1 - found["lack"].mean(1), cut), found["lack"]
 
     def levels(self, train: TrainSet) -> dict[int, float]:
@@ -308,8 +316,3 @@ def thickness(train: TrainSet) -> list[float]:
         thin = edges.thickness(typical * math.prod(train.steps), dims, 0.5)
         found.append(thin if thin == 0.5 else max(thin, 1.0))
     return found
-
-
-def scan(train: TrainSet) -> Iterator[Batch]:
-    """Every case: several at a time in 2D."""
-    return train.scan(8 if len(train.steps) == 2 else 1)

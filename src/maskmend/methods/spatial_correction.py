@@ -16,7 +16,7 @@ from ..functional.losses import ce, ce_dice, masked_mean
 from ..functional.teacher import frozen_copy
 from ..functional.windows import together
 from ..types import IGNORE, Batch, Logs, Progress, TrainSet, Trust, Update
-from .base import Build, Method
+from .base import Build, Method, scan
 
 
 class Config(types.Config):
@@ -75,7 +75,7 @@ class SpatialCorrection(Method):
             return {}
         bias = cfg.sigma * self.bias(train)
         moved = bias.where(bias.abs() >= cfg.enough, 0)
-        for batch in train.scan(8 if len(train.shapes[0]) == 2 else 1):
+        for batch in scan(train):
             noisy = batch.rows(batch.trust != Trust.CLEAN)
             for part, mended in self.redrawn(noisy, moved) if len(noisy) else ():
                 train.write("refined", part.index, mended, *part.place)
