@@ -87,6 +87,12 @@ def test_slices_without_a_volume_are_cases(slices: Path) -> None:
     assert rows["b", "organ", "HD"] == 7
 
 
+def test_a_class_that_is_nowhere_has_no_score(slices: Path) -> None:
+    write_dataset(slices, ("grey",), {"background": 0, "organ": 1, "lesion": 2}, ".png", 1)
+    means, _ = scored(slices)
+    assert means == pytest.approx({"dice": 5 / 9, "dice_organ": 5 / 9})
+
+
 def test_slices_of_a_volume_are_scored_together(slices: Path) -> None:
     """liver: 32 right of 33 predicted and 33 true, 2 · 32 / 66; its pixels of the second slice are one voxel from a."""
     (slices / "volumes.csv").write_text(VOLUMES)

@@ -113,6 +113,14 @@ def test_it_trains_in_every_precision(precision: str, channels_last: bool, toy: 
     assert sum(losses[-4:]) < 0.7 * sum(losses[:4])
 
 
+def test_where_nothing_can_be_scored_the_last_is_the_best(toy: Path, tmp_path: Path) -> None:
+    fit = toy_fit(toy, tmp_path, "supervised", epochs=2)
+    fit.validate = lambda method: {}
+    assert fit.run() == {}
+    best, last = (checkpoint.load(tmp_path / f"{name}.ckpt", "supervised") for name in ("best", "last"))
+    assert best["done"] == last["done"]
+
+
 def test_best_and_last_are_both_kept(toy: Path, tmp_path: Path) -> None:
     fit = toy_fit(toy, tmp_path, "supervised", epochs=3)
     scores = iter([0.5, 0.9, 0.7])

@@ -18,5 +18,15 @@ def test_the_time_left_counts_from_where_this_process_began(
     shown.begin_epoch(epoch, 10, 10, done)
     shown.advance(8)
     monkeypatch.setattr(meter.time, "perf_counter", lambda: 60.0)
-    shown.scored(epoch, {"dice": 0.5}, "the given masks")
+    shown.end_epoch(epoch, {"dice": 0.5}, "the given masks")
     assert f"about {left_min} min left" in capsys.readouterr().err
+
+
+def test_an_epoch_that_is_not_validated_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Meter()
+    shown.begin_epoch(0, 10, 10, 0)
+    shown.say({"loss": 0.25})
+    shown.end_epoch(0, {}, "the given masks")
+    said = capsys.readouterr().err
+    assert said.startswith("epoch 1/10, loss 0.250 (")
+    assert "validation" not in said

@@ -80,9 +80,10 @@ class Data(TrainSet, Protocol):
 class Fit:
     """One training run.
 
-    ``augment(batch, seeds)`` draws each row from its own seed; ``validate(method, epoch)`` returns scores, of which
-    "dice" decides what is best; ``against`` says what they compare with. With ``resume``, the run continues from the
-    newest checkpoint of ``folder``, on the CPU bit for bit as if it had never stopped.
+    ``augment(batch, seeds)`` draws each row from its own seed; ``validate(method)`` returns scores, of which "dice"
+    decides what is best: the last, where there never is one; ``against`` says what they compare with. With
+    ``resume``, the run continues from the newest checkpoint of ``folder``, on the CPU bit for bit as if it had never
+    stopped.
     """
 
     method: Method
@@ -261,19 +262,19 @@ class Fit:
         return batch
 
     def _end_epoch(self, epoch: int) -> None:
-        last = epoch + 1 == self.train.epochs or self.method.finished()
+        last, scores = epoch + 1 == self.train.epochs or self.method.finished(), dict[str, float]()
         if self.validate is not None and (last or (epoch + 1) % self.train.validate_every == 0):
             self.method.eval()
             try:
                 with torch.no_grad(), self._autocast():
-                    self.scores = self.validate(self.method)
+                    self.scores = scores = self.validate(self.method)
             except InputError as error:
                 raise InputError(f"{self.folder}, validation after step {self.done}: {error}") from error
-            self._log("validation", self.done, self.scores, epoch=epoch, against=self.against)
-            self.meter.scored(epoch, self.scores, self.against)
-        better = self.scores.get("dice", -math.inf) > self.best
-        if better or self.validate is None or not self.best_path.exists():
-            self.best = max(self.best, self.scores.get("dice", -math.inf))
+            self._log("validation", self.done, scores, epoch=epoch, against=self.against)
+        self.meter.end_epoch(epoch, scores, self.against)
+        dice = self.scores.get("dice", -math.inf)
+        if dice > self.best or self.best == -math.inf or not self.best_path.exists():
+            self.best = max(self.best, dice)
             self._save(self.best_path)
         else:
             self._save()

@@ -49,12 +49,14 @@ class Meter:
         if self.show:
             self.console.print(sentence, highlight=False, soft_wrap=True, markup=False)
 
-    def scored(self, epoch: int, scores: dict[str, float], against: str) -> None:
-        if not self.show or not scores:
+    def end_epoch(self, epoch: int, scores: dict[str, float], against: str) -> None:
+        """``scores``: none where the epoch was not validated."""
+        if not self.show:
             return
         words = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        words = f", validation against {against}: {words}" if scores else ""
         left = (time.perf_counter() - self.since) / (epoch + 1 - self.start) * (self.epochs - epoch - 1)
-        line = f"epoch {epoch + 1}/{self.epochs}{self.words}, validation against {against}: {words}"
+        line = f"epoch {epoch + 1}/{self.epochs}{self.words}{words}"
         pace = f"({self.rate:.0f} images/s, about {left / 60:.1f} min left)"
         self.console.print(f"{line} {pace}", highlight=False, soft_wrap=True)
 

@@ -48,7 +48,8 @@ class Validation:
         return {name: value for name, value in self.plan.labels.items() if value} | self.cases.dataset.regions
 
     def __call__(self, method: Method) -> dict[str, float]:
-        """Mean Dice over cases, as "dice" over all classes, or over the regions, and as "dice_<class>"."""
+        """Mean Dice over cases, as "dice" over all classes, or over the regions, and as "dice_<class>"; nothing is said
+        of what no case can tell, as where none has a label."""
         mine = range(self.world.rank, len(self.cases), self.world.size)
         counts = {i: row for part in self.world.gather_object(self._counts(method, mine)) for i, row in part.items()}
         names = list(self.labels)
@@ -58,7 +59,8 @@ class Validation:
             self._write(names, rows)
         means = {f"dice_{name}": _mean(column) for name, column in zip(names, scores.T, strict=True)}
         declared = [means[f"dice_{name}"] for name in self.cases.dataset.regions or names]
-        return {"dice": _mean(np.array(declared))} | means
+        scored = {"dice": _mean(np.array(declared))} | means
+        return {name: value for name, value in scored.items() if math.isfinite(value)}
 
     def _counts(self, method: Method, cases: Iterable[int]) -> dict[int, list[Counts]]:
         """Pixels of each foreground class and region, by case."""
