@@ -190,6 +190,9 @@ def _locate(tree: Any, problem: Problem) -> tuple[list[str], Any]:
 def _reason(problem: Problem, key: str) -> str:
     if problem["type"] in ("model_type", "dict_type"):
         return _group(key)
+    if problem["type"] == "tuple_type":
+        written = f"; write {key}=[{problem['input']}]" if isinstance(problem["input"], int | float) else ""
+        return f"it should be a list{written}"
     why = str(problem["msg"]).removeprefix("Value error, ").replace("Input should", "it should", 1)
     return why[0].lower() + why[1:]
 

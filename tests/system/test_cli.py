@@ -338,6 +338,7 @@ def test_methods_shows_one() -> None:
     assert "Algorithm 1" in output
     assert "≥ 0 < 1" in output
     assert "float | auto" in run("methods self_cleansing").output
+    assert "[float ≥ 0 ≤ 1, …]" in run("methods robust").output
 
 
 def test_unknown_method_names_its_neighbour() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from .. import methods as library
 from ..networks import Network, NetworkConfig, build
@@ -119,12 +119,18 @@ def _type(field: FieldInfo) -> str:
 
 
 def _words(kind: Any) -> str:
-    """`float | Literal["auto"]` -> "float | auto"."""
+    """`float | Literal["auto"]` -> "float | auto"; `tuple[float, ...]` -> "[float, …]", as it is written."""
+    parts = get_args(kind)
+    if get_origin(kind) is Annotated:
+        metadata = (limit for each in parts[1:] for limit in getattr(each, "metadata", [each]))
+        return " ".join([_words(parts[0]), *_bounds(metadata)])
+    if get_origin(kind) is tuple:
+        return f"[{', '.join('…' if part is Ellipsis else _words(part) for part in parts)}]"
     if get_origin(kind) is Literal:
-        return " | ".join(map(str, get_args(kind)))
+        return " | ".join(map(str, parts))
     if get_origin(kind) in (Union, UnionType):
-        return " | ".join("None" if part is type(None) else _words(part) for part in get_args(kind))
-    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
+        return " | ".join("None" if part is type(None) else _words(part) for part in parts)
+    return kind.__name__ if isinstance(kind, type) and not parts else str(kind)
 
 
 def _bounds(metadata: Iterable[Any]) -> list[str]:
