@@ -52,6 +52,14 @@ def test_few_cases_and_all(tmp_path: Path) -> None:
         split(dataset(tmp_path, 1), 0)
 
 
+def test_a_single_fold(tmp_path: Path) -> None:
+    data = dataset(tmp_path, 2)
+    names = [case.name for case in data.train]
+    (tmp_path / "splits_final.json").write_text(json.dumps([{"train": names[:1], "val": names[1:]}]))
+    with pytest.raises(InputError, match="has the fold 0 alone, not 1"):
+        split(data, 1)
+
+
 def test_unlabeled_cases_are_trained_on_in_every_fold(tmp_path: Path) -> None:
     data = dataset(tmp_path, 5, unlabeled=3)
     for fold in range(5):

@@ -120,6 +120,17 @@ def a_class_nobody_drew(root: Path) -> None:
     edit_json(root / "dataset.json", labels={"background": 0, "part1": 1, "tumour": 2})
 
 
+def nothing_but_foreground(root: Path) -> None:
+    for path in (root / "labelsTr").iterdir():
+        relabel(path, np.ones_like)
+
+
+def nothing_but_ignored(root: Path) -> None:
+    edit_json(root / "dataset.json", labels={"background": 0, "part1": 1, "ignore": 2})
+    for path in (root / "labelsTr").iterdir():
+        relabel(path, lambda label: np.full_like(label, 2))
+
+
 def a_rater_of_no_case(root: Path) -> None:
     shutil.copytree(root / "labelsTr", root / "labelsTr_raters" / "A")
     (root / "labelsTr_raters" / "A" / "case03.png").rename(root / "labelsTr_raters" / "A" / "case33.png")
@@ -139,6 +150,8 @@ SPOILT_DATA = [
     (no_label, ("case03_0000.png has no label", "supervision.csv")),
     (a_stranger, ("supervision.csv", "case33", "did you mean")),
     (a_class_nobody_drew, ("no training mask of fold 0", "'tumour' (2)", "dataset.json")),
+    (nothing_but_foreground, ("no training mask of fold 0", "'background' (0); add such a mask.")),
+    (nothing_but_ignored, ("fold 0 every pixel is unlabeled or has the ignore label",)),
     (a_rater_of_no_case, ("labelsTr_raters/A/case33.png", "no training case", "did you mean")),
     (a_strange_split, ("splits_final.json", "'case33'", "correct or remove it")),
 ]
@@ -208,6 +221,7 @@ SETTINGS = [
     ("lr=3", ("setting lr;", "did you mean optim.lr?")),
     ("--method gsd_net tau=0.1", ("setting tau;", "did you mean method.tau?")),
     ("method.los=ce", ("method.los;", "did you mean method.loss?")),
+    ("--method robust method.looks=0.5", ("method.looks=0.5: it should be a list; write method.looks=[0.5].",)),
     ("augment.weather=1", ("augment.weather", "known are flip")),
     ("data.sidemaps.compact=3", ("data.sidemaps.compact;", "data.sidemaps.compactness?")),
     ("train.epochs=many", ("train.epochs='many'", "valid integer")),

@@ -181,9 +181,10 @@ def test_mended_masks_as_dicom_seg(maskmend: Maskmend, hospital: Path, tmp_path:
     for folder in (audit, mended):
         tells_nothing(folder, *(each.output for each in said))
     shutil.rmtree(hospital / "Musterfrau_Erika_3")
-    missing = maskmend("mend", audit, "-o", tmp_path / "again", "--dicom-seg", hospital)
+    named = hospital.rename(tmp_path / "of Erika Musterfrau")
+    missing = maskmend("mend", audit, "-o", tmp_path / "again", "--dicom-seg", named)
     assert missing.exit_code == 2
-    assert "lacks the series of case_004 (1 of 4)" in missing.output
+    assert "/… lacks the series of case_004 (1 of 4)" in missing.output
     assert not (tmp_path / "again").exists()
 
 

@@ -148,7 +148,7 @@ def _rescaled(header: Any, path: Path) -> Array:
     """(H, W). What pydicom cannot decompress, GDCM within SimpleITK mostly can; it rescales by itself."""
     try:
         array: Array = library("pydicom.pixels").apply_modality_lut(header.pixel_array, header)
-    except (RuntimeError, NotImplementedError, AttributeError):
+    except (RuntimeError, AttributeError):
         if not compressed(header.file_meta.TransferSyntaxUID):
             raise
         sitk = simple_itk()

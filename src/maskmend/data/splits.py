@@ -33,7 +33,8 @@ def split(dataset: Dataset, fold: int | Literal["all"]) -> Split:
     path = dataset.root / "splits_final.json"
     names = _read_folds(dataset) if os.path.lexists(path) else _default_folds(dataset)
     if not 0 <= fold < len(names):
-        raise InputError(f"{dataset.root} has the folds 0 to {len(names) - 1}, not {fold}; choose one, or fold=all.")
+        known = f"folds 0 to {len(names) - 1}" if len(names) > 1 else "fold 0 alone"
+        raise InputError(f"{dataset.root} has the {known}, not {fold}; choose one, or fold=all.")
     cases = {case.name: case for case in dataset.train}
     train, validation = names[fold]
     return tuple(cases[name] for name in train), tuple(cases[name] for name in validation)
