@@ -31,6 +31,12 @@ def check_new(output: Path) -> None:
         raise InputError(f"{output} is not empty; choose another output folder, or remove it first.")
 
 
+def check_outside(output: Path, folder: Path) -> None:
+    """Raises InputError where ``output`` lies in a folder that is only read."""
+    if output.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{output} lies in {folder}, which is never changed; choose a folder outside with -o.")
+
+
 @contextmanager
 def new_folder(output: Path) -> Iterator[Path]:
     """A new folder that gets the name ``output`` when all went well, and is gone if not.

@@ -77,6 +77,11 @@ def previous(path: Path) -> Path:
     return path.with_name(path.stem + ".previous" + path.suffix)
 
 
+def newest(path: Path) -> Path:
+    """``path``; or the one before it, where a kill between two renames left that alone."""
+    return previous(path) if previous(path).exists() and not path.exists() else path
+
+
 def load(path: Path, method: str) -> State:
     """The state at ``path``, checked.
 

@@ -27,7 +27,7 @@ from ..data.formats import (
 )
 from ..data.fusion import majority
 from ..data.headers import check_data_files
-from ..data.scratch import check_new, new_folder, scratch
+from ..data.scratch import check_new, check_outside, new_folder, scratch
 from ..errors import InputError
 from ..progress import track
 from ..texts import case_name
@@ -67,7 +67,7 @@ def prepare(
         raise InputError(f"test={test:g} is no share of the cases; choose one from 0 to below 1.")
     about = {KEY: True} if allow_empty else {}
     if is_dicom(source):
-        _check_outside(source, output)
+        check_outside(output, source)
         with scratch(output, ".scratch") as folder:
             found = dicom.read(source, folder, structures)
             return _convert(replace(found, about=found.about | about), output, test, threshold, seed)
@@ -88,7 +88,7 @@ def prepare_recipe(name: str, archive: Path, output: Path, partial: bool = False
     recipe, given, output = recipes.find(name), Path(archive), Path(output)
     check_new(output)
     if given.is_dir():
-        _check_outside(given, output)
+        check_outside(output, given)
     with scratch(output, ".scratch") as folder:
         found = recipe.read(recipes.open_archive(recipe, given, folder, partial, seed))
         source = {"source": recipe.title, "obtained_from": recipe.home, "terms": recipe.terms, "cite": recipe.cite}
@@ -132,17 +132,11 @@ def _named(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
     return tuple(found.values())
 
 
-def _check_outside(root: Path, output: Path) -> None:
-    if output.resolve().is_relative_to(root.resolve()):
-        raise InputError(f"{output} lies in {root}, which is never changed; choose a folder outside.")
-
-
 def _check_apart(source: Source, output: Path) -> None:
     """The source is never changed, so nothing is written among its files."""
     files = [path for pair in source.train + source.test for path in (*pair.images, *pair.masks)]
     for folder in {path.parent for path in files}:
-        if output.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"{output} lies in {folder}, which is never changed; choose a folder outside.")
+        check_outside(output, folder)
 
 
 def _hold_out(source: Source, test: float, seed: int) -> Source:

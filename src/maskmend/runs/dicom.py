@@ -53,8 +53,15 @@ def scans_of(dataset: Path, root: Path) -> Scans:
     found = survey(root)
     there = {series.key: series for series in found.series}
     if missing := [name for name, key in keys.items() if key not in there]:
-        raise InputError(f"{root} lacks the series of {missing[0]} ({len(missing)} of {len(keys)}); put it there.")
+        raise InputError(
+            f"{found.place} lacks the series of {missing[0]} ({len(missing)} of {len(keys)}); put it there."
+        )
     return Scans(found, {name: in_order(there[key], found) for name, key in keys.items()})
+
+
+def seg_of(name: str, output: Path) -> Path:
+    """Where the DICOM-SEG of a case goes."""
+    return output / f"{name}.dcm"
 
 
 def write_segs(
@@ -71,7 +78,7 @@ def write_segs(
         try:
             if name not in scans.series:
                 raise InputError(f"case {name} was not made of a DICOM series; leave --dicom-seg out.")
-            write_seg(output / f"{name}.dcm", read_label(path), names, scans.series[name], scans.found, drawn)
+            write_seg(seg_of(name, output), read_label(path), names, scans.series[name], scans.found, drawn)
         except InputError as error:
             failures.append((name, str(error)))
     return failures

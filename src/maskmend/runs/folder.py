@@ -129,8 +129,6 @@ def load_run(folder: Path, which: Literal["best", "last"], device: torch.device)
     """
     plan, run = read_plan(folder), settings.load_config(folder / "config.yaml")
     method = build_method(run, plan)
-    path = folder / f"{which}.ckpt"
-    if not path.exists() and checkpoint.previous(path).exists():  # killed between two renames
-        path = checkpoint.previous(path)
+    path = checkpoint.newest(folder / f"{which}.ckpt")
     checkpoint.restore(method, checkpoint.load(path, run.method_name), path)
     return method.to(device).eval(), plan, run

@@ -15,12 +15,12 @@ from ..data.dicom import Found, is_dicom, survey
 from ..data.dicom_scan import numbered
 from ..data.formats import write_json
 from ..data.images import list_images
-from ..data.scratch import scratch
-from ..engine.checkpoint import previous
+from ..data.scratch import check_outside, scratch
+from ..engine.checkpoint import newest
 from ..errors import InputError
 from ..infer.predict import PredictConfig, label_of, npz_of
 from ..texts import read_object
-from .dicom import ENDING, Failures, Images, Scans, scans_in
+from .dicom import ENDING, Failures, Images, Scans, scans_in, seg_of
 from .folder import check_folder
 from .masks import of_dataset
 
@@ -58,13 +58,13 @@ class Asked:
         if not is_dicom(images):
             if self.dicom_seg:
                 raise InputError(f"{images} is no folder of DICOM series, which --dicom-seg refers to; leave it out.")
-        elif output.resolve().is_relative_to(images.resolve()):
-            raise InputError(f"{output} lies in {images}, which is never changed; choose a folder outside with -o.")
+        else:
+            check_outside(output, images)
 
     def files(self, name: str, image: Path) -> list[Path]:
         """What a case becomes, its mask first."""
         label = label_of(name, image, self.output)
-        more = [npz_of(label)] * self.probabilities + [self.output / f"{name}.dcm"] * self.dicom_seg
+        more = [npz_of(label)] * self.probabilities + [seg_of(name, self.output)] * self.dicom_seg
         return [label, *more]
 
     def settings(self, config: PredictConfig) -> PredictConfig:
@@ -78,8 +78,7 @@ class Asked:
 
     def record(self, config: PredictConfig) -> dict[str, Any]:
         """Who makes the masks: the same for the same model, settings and folder of images, and told by no path."""
-        path = self.run / f"{self.checkpoint}.ckpt"
-        files = [path if path.exists() else previous(path), self.run / "plan.json"]
+        files = [newest(self.run / f"{self.checkpoint}.ckpt"), self.run / "plan.json"]
         return {
             "checkpoint": self.checkpoint,
             "model": content_hash(files),

@@ -51,7 +51,7 @@ class RunSummary:
 
     def table(self) -> str:
         scores = ", ".join(f"{name} {value:.4f}" for name, value in self.scores.items())
-        words = f"{scores} against {GIVEN}" if scores else "no validation cases"
+        words = f"{scores} against {GIVEN}" if scores else "no validation case that can be scored"
         again = "a larger train.epochs goes on; after --fast-dev-run, begin in another folder"
         before = f"complete already, nothing to do ({again}); " if self.complete else ""
         return f"{self.folder}: {before}{words}\nNext: maskmend predict {shlex.quote(str(self.folder))} IMAGES -o OUT"
@@ -174,8 +174,7 @@ def _settings(
 
 
 def _holds_run(output: Path) -> bool:
-    last = output / "last.ckpt"
-    return last.exists() or checkpoint.previous(last).exists()
+    return checkpoint.newest(output / "last.ckpt").exists()
 
 
 def _first_difference(old: dict[str, object], new: dict[str, object], place: str = "") -> str | None:
@@ -225,13 +224,19 @@ def _two_streams(batch: Mapping[str, int]) -> bool:
 def _check_training(run: RunConfig, dataset: Path, model: Method, training: CaseSet) -> None:
     """Every class must be drawn somewhere, and the method must be able to work with what there is."""
     drawn, removed = training.sizes.sum(0), training.removed
+    if not drawn.any():
+        raise InputError(
+            f"{dataset}: in the training cases of fold {run.fold} every pixel is unlabeled or has the ignore label; "
+            "add a mask, or choose another fold."
+        )
     for name, value in training.plan.labels.items():
+        without = ", or take the class out of dataset.json" if value else ""
         if not drawn[value] and name in removed:
-            raise InputError(f"{dataset}, fold {run.fold}: {removed[name]}, or take the class out of dataset.json.")
+            raise InputError(f"{dataset}, fold {run.fold}: {removed[name]}{without}.")
         if not drawn[value]:
             raise InputError(
                 f"{dataset}: no training mask of fold {run.fold} holds a pixel of the class {name!r} ({value}); "
-                "add such a mask, or take the class out of dataset.json."
+                f"add such a mask{without}."
             )
     try:
         model.check(training)

@@ -129,9 +129,16 @@ def _summed(cases: Cases, part: Part, before: Collection[str], failures: Failure
     asked, masks, names = cases.asked, cases.masks(), set(part.deal(list(cases.files)))
     truth = asked.folder.with_name("labelsTs")
     tested = asked.images.is_dir() and asked.folder.name == "imagesTs" and truth.is_dir() and any(truth.iterdir())
-    told = len(masks & names), failures, truth if tested else None
     missing = {name for name, files in cases.files.items() if files} - masks - names
-    return Predictions(asked.output, *told, len(names.intersection(before)), part, len(missing))
+    return Predictions(
+        asked.output,
+        len(masks & names),
+        failures,
+        truth=truth if tested else None,
+        before=len(names.intersection(before)),
+        part=part,
+        missing=len(missing),
+    )
 
 
 # --- elsewhere --------------------------------------------------------------------------------------------------------
